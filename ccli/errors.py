@@ -1,0 +1,22 @@
+"""The one error type that users meet."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CcliError(Exception):
+    """A problem the user can solve: one line that names the thing and the remedy."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint such as " Did you mean 'RN50'?", or "" where nothing is near.
+
+    Args:
+        name: what the user wrote.
+        known: what would have been understood.
+    """
+    by_folded = {k.casefold(): k for k in known}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
+    return f" Did you mean {by_folded[close[0]]!r}?" if close else ""
