@@ -1,0 +1,217 @@
+"""A frozen image-text model behind one small interface; open_clip builds it.
+
+Nothing of the model is loaded until something has to be encoded: what the feature store needs to know of a local model
+(its fingerprint, its preprocessing, its logit scale) is read from its files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from .errors import CcliError, nearest
+
+COOP_NAMES = {  # OpenAI's weights were trained with QuickGELU
+    "RN50": "RN50-quickgelu@openai",
+    "RN101": "RN101-quickgelu@openai",
+    "RN50x4": "RN50x4-quickgelu@openai",
+    "ViT-B/32": "ViT-B-32-quickgelu@openai",
+    "ViT-B/16": "ViT-B-16-quickgelu@openai",
+    "ViT-L/14": "ViT-L-14-quickgelu@openai",
+}
+DEMO = "demo-clip"
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_CONFIG = "open_clip_config.json"
+_WEIGHTS = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of a model without running it. `logit_scale` is exp(logit_scale), 100 for OpenAI's."""
+
+    fingerprint: str  # changes when the weights do
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    logit_scale: float
+
+
+class FrozenClip:
+    """A CLIP model for encoding only.
+
+    Args:
+        name: a Dassl/CoOp backbone name ("RN50", "ViT-B/16"), "demo-clip", any open_clip name (its "openai" weights),
+            "NAME@PRETRAINED_TAG", "NAME@FILE" with local weights, or a folder that holds open_clip_config.json and weights.
+        device: where it runs.
+        precision: "fp32" or "bf16".
+
+    Raises:
+        CcliError: an unknown name or tag, a missing file, weights that cannot be downloaded.
+    """
+
+    def __init__(self, name: str, device: str | torch.device = "cpu", precision: str = "fp32"):
+        if precision not in PRECISIONS:
+            raise CcliError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}")
+        self.name, self.device, self.precision = name, torch.device(device), precision
+        self._folder = _local_folder(name)
+        if self._folder is None:
+            self._architecture, self._pretrained = _resolve(name)
+
+    @cached_property
+    def facts(self) -> ModelFacts:
+        return _facts_of_folder(self._folder) if self._folder else _facts_of_model(self._model)
+
+    def encode_image(self, images: torch.Tensor) -> torch.Tensor:
+        """Preprocessed images [B, 3, H, W] to features [B, D], float32, not normalised."""
+        with torch.inference_mode():
+            x = images.to(self.device, PRECISIONS[self.precision])
+            return self._model.encode_image(x).float()
+
+    def encode_text(self, texts: list[str]) -> torch.Tensor:
+        """B sentences to features [B, D], float32, not normalised."""
+        with torch.inference_mode():
+            return self._model.encode_text(self._tokenizer(texts).to(self.device)).float()
+
+    @cached_property
+    def _model(self) -> torch.nn.Module:
+        model = _load_folder(self._folder) if self._folder else _load_named(self._architecture, self._pretrained)
+        return model.eval().requires_grad_(False).to(self.device, PRECISIONS[self.precision])
+
+    @cached_property
+    def _tokenizer(self):
+        import open_clip
+
+        return open_clip.get_tokenizer(f"local-dir:{self._folder}" if self._folder else self._architecture)
+
+
+def _local_folder(name: str) -> Path | None:
+    """The folder a name means, None where it means something else."""
+    if name == DEMO:
+        return Path(__file__).parent / "demo_clip"
+    folder = Path(name).expanduser()
+    if folder.is_file():
+        if not (folder.parent / _CONFIG).exists():
+            raise CcliError(f"{name}: the architecture of these weights is not known: write ARCHITECTURE@{name}")
+        folder = folder.parent
+    if not folder.is_dir():
+        return None
+    if not (folder / _CONFIG).exists():
+        raise CcliError(f"{name}: no {_CONFIG} in this folder, so it is not an open_clip model")
+    return folder
+
+
+def _resolve(name: str) -> tuple[str, str]:
+    """(open_clip architecture, pretrained tag or weights file)."""
+    import open_clip
+
+    architecture, _, pretrained = COOP_NAMES.get(name, name).partition("@")
+    architecture = COOP_NAMES.get(architecture, architecture).partition("@")[0].replace("/", "-")
+    known = open_clip.list_models()
+    if architecture not in known:
+        hint = nearest(name, [*COOP_NAMES, DEMO, *known])
+        raise CcliError(f"unknown backbone {name!r}.{hint} Any open_clip name, NAME@TAG or path to local weights works too")
+    pretrained = pretrained or "openai"
+    if Path(pretrained).expanduser().is_file():
+        return architecture, str(Path(pretrained).expanduser())
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if pretrained not in tags:
+        what = "no such weights file" if "/" in pretrained or "." in pretrained else "no such pretrained tag"
+        raise CcliError(f"backbone {name!r}: {what}: {pretrained!r}; {architecture} has {', '.join(tags) or 'no tags'}")
+    return architecture, pretrained
+
+
+def _load_named(architecture: str, pretrained: str) -> torch.nn.Module:
+    import open_clip
+
+    try:
+        return open_clip.create_model(architecture, pretrained=pretrained)
+    except Exception as error:  # hub, network and file errors come in a dozen types
+        if Path(pretrained).is_file():
+            reason = "a TorchScript archive or another pickle" if "weights_only" in str(error).lower() else _short(error)
+            raise CcliError(
+                f"cannot read weights {pretrained} for {architecture}: {reason}; give a state_dict (.safetensors or .pt)"
+            ) from error
+        raise CcliError(
+            f"the weights of {architecture} ({pretrained}) are not on this machine and cannot be downloaded "
+            f"({_short(error)}); fetch them where there is a network and give MODEL.BACKBONE.NAME {architecture}@FILE"
+        ) from error
+
+
+def _load_folder(folder: Path) -> torch.nn.Module:
+    from open_clip.factory import create_model, load_state_dict
+
+    logging.getLogger().setLevel(logging.ERROR)  # open_clip warns that it was asked not to load weights
+    model = create_model(f"local-dir:{folder}", load_weights=False)
+    try:
+        model.load_state_dict(load_state_dict(_weights_file(folder)))
+    except Exception as error:
+        raise CcliError(f"cannot read {_weights_file(folder)}: {_short(error)}") from error
+    return model
+
+
+def _weights_file(folder: Path) -> Path:
+    for name in _WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise CcliError(f"{folder}: no weights here; expected one of {', '.join(_WEIGHTS)}")
+
+
+def _facts_of_folder(folder: Path) -> ModelFacts:
+    weights = _weights_file(folder)
+    digest = hashlib.sha256((folder / _CONFIG).read_bytes())
+    with open(weights, "rb") as file:
+        for chunk in iter(lambda: file.read(1 << 22), b""):
+            digest.update(chunk)
+    try:
+        config = json.loads((folder / _CONFIG).read_text())
+        model, pre = config["model_cfg"], config.get("preprocess_cfg", {})
+        size = model["vision_cfg"]["image_size"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CcliError(f"{folder / _CONFIG}: not an open_clip configuration ({_short(error)})") from error
+    mean, std = pre.get("mean", _OPENAI_MEAN), pre.get("std", _OPENAI_STD)
+    size = size[0] if isinstance(size, list) else size
+    return ModelFacts(
+        digest.hexdigest(), size, tuple(mean), tuple(std), pre.get("interpolation", "bicubic"), _stored_scale(weights)
+    )
+
+
+_OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def _stored_scale(weights: Path) -> float:
+    """exp(logit_scale) out of a weights file, without building the model."""
+    try:
+        if weights.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(weights, "pt") as file:
+                return float(file.get_tensor("logit_scale").float().exp())
+        state = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
+        return float(state.get("state_dict", state)["logit_scale"].float().exp())
+    except Exception as error:
+        raise CcliError(f"cannot read {weights}: {_short(error)}") from error
+
+
+def _facts_of_model(model: torch.nn.Module) -> ModelFacts:
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
+    pre = model.visual.preprocess_cfg
+    size = pre["size"][0] if isinstance(pre["size"], (list, tuple)) else pre["size"]
+    return ModelFacts(
+        digest.hexdigest(), size, tuple(pre["mean"]), tuple(pre["std"]), pre["interpolation"],
+        float(model.logit_scale.float().exp()),
+    )  # fmt: skip
+
+
+def _short(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

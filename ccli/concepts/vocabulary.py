@@ -1,0 +1,198 @@
+"""The vocabulary of text concepts: reading it, comparing entries, leaving out class names.
+
+A vocabulary file is UTF-8 text with one concept per line. A line such as `[colour]` starts a kind, a line that starts
+with `#` is a comment, and blank lines mean nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ccli.errors import CcliError
+
+PACKAGED_FILE = Path(__file__).with_name("vocabulary.txt")
+MAX_LINE = 200
+DEFAULT_KIND = "concept"
+
+_IRREGULAR = {
+    "avalanches": "avalanche",
+    "axes": "axe",
+    "bikinis": "bikini",
+    "buses": "bus",
+    "cactuses": "cactus",
+    "calves": "calf",
+    "canoes": "canoe",
+    "children": "child",
+    "crocuses": "crocus",
+    "emus": "emu",
+    "feet": "foot",
+    "geese": "goose",
+    "halves": "half",
+    "hibiscuses": "hibiscus",
+    "hooves": "hoof",
+    "horseshoes": "horseshoe",
+    "kiwis": "kiwi",
+    "knives": "knife",
+    "leaves": "leaf",
+    "lenses": "lens",
+    "loaves": "loaf",
+    "men": "man",
+    "menus": "menu",
+    "mice": "mouse",
+    "moustaches": "moustache",
+    "mustaches": "mustache",
+    "octopuses": "octopus",
+    "oxen": "ox",
+    "quiches": "quiche",
+    "scarves": "scarf",
+    "shelves": "shelf",
+    "shoes": "shoe",
+    "skis": "ski",
+    "taxis": "taxi",
+    "teeth": "tooth",
+    "toes": "toe",
+    "walruses": "walrus",
+    "wolves": "wolf",
+    "women": "woman",
+}
+_NOT_PLURAL = frozenset({"bias", "canvas", "christmas", "gas", "lens", "series", "species"})
+_SIBILANT_PLURAL = re.compile(r"(?:ss|x|ch|sh|zz)es$")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Text concepts in file order.
+
+    Attributes:
+        names: the concepts, as written in the file.
+        kinds: the kind of each concept; as long as `names`.
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.kinds):
+            raise CcliError(
+                f"A vocabulary of {len(self.names)} names has {len(self.kinds)} kinds: give one kind for each name."
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def fold(text: str) -> str:
+    """The form in which two entries are compared.
+
+    Case is folded, underscores and hyphens count as spaces, spaces are collapsed, and an English plural of the last
+    word becomes its singular: "Bell_Peppers" and "bell pepper" fold alike. The result is a key, not for display.
+    """
+    words = re.sub(r"[_\-\s]+", " ", text.casefold()).split()
+    if words:
+        words[-1] = _singular(words[-1])
+    return " ".join(words)
+
+
+def _singular(word: str) -> str:
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if word in _NOT_PLURAL or len(word) <= 3:
+        return word
+    if word.endswith("ies"):
+        return word[:-3] + "y" if len(word) > 4 else word[:-1]  # "berries" -> "berry", but "pies" -> "pie"
+    if word.endswith("ie") and len(word) > 3:
+        return word[:-2] + "y"  # "cookie" and "cookies" fold alike
+    if word.endswith("oes") or _SIBILANT_PLURAL.search(word):
+        return word[:-2]
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        return word[:-1]
+    return word
+
+
+def read_vocabulary(path: str | os.PathLike[str] | None = None) -> Vocabulary:
+    """Read a vocabulary file.
+
+    Entries before the first `[kind]` header have the kind "concept". Of entries that fold alike the first is kept.
+
+    Args:
+        path: the file; None for the one that comes with the package.
+
+    Raises:
+        CcliError: the file cannot be read, is not UTF-8, has a line of more than 200 characters or an unfinished
+            `[kind]` header, or holds no entry.
+    """
+    file = PACKAGED_FILE if path is None else Path(path)
+    names: list[str] = []
+    kinds: list[str] = []
+    seen: set[str] = set()
+    kind = DEFAULT_KIND
+    for number, line in enumerate(_read_text(file).splitlines(), start=1):
+        if len(line) > MAX_LINE:
+            raise CcliError(
+                f"{file}, line {number}: {len(line)} characters, and at most {MAX_LINE} are read: put one concept "
+                "on each line."
+            )
+        entry = " ".join(line.split())
+        if not entry or entry.startswith("#"):
+            continue
+        if entry.startswith("["):
+            kind = _header(entry, file, number)
+            continue
+        key = fold(entry)
+        if key and key not in seen:
+            seen.add(key)
+            names.append(entry)
+            kinds.append(kind)
+    if not names:
+        raise CcliError(f"{file}: no concept in this vocabulary file: write at least one, each on a line of its own.")
+    return Vocabulary(tuple(names), tuple(kinds))
+
+
+def _read_text(file: Path) -> str:
+    try:
+        data = file.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CcliError(
+            f"{file}: cannot read this vocabulary file ({reason}): give the path of a readable text file."
+        ) from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = data.count(b"\n", 0, error.start) + 1
+        raise CcliError(f"{file}, line {number}: not UTF-8 text: save the vocabulary file as UTF-8.") from error
+
+
+def _header(entry: str, file: Path, number: int) -> str:
+    kind = entry[1:-1].strip()
+    if not entry.endswith("]") or not kind:
+        raise CcliError(f"{file}, line {number}: {entry!r} is no header: write it as [kind].")
+    return kind
+
+
+def without_class_names(vocab: Vocabulary, classnames: Iterable[str]) -> tuple[Vocabulary, int]:
+    """Leave out the entries that are a class name.
+
+    Only whole entries count, after folding: the class "wings" drops the entry "wing" and leaves "with wings".
+
+    Args:
+        vocab: the vocabulary.
+        classnames: the class names of the data set at hand.
+
+    Returns:
+        The entries that are left, in order, and how many were left out. Nothing may be left.
+    """
+    folded = {fold(name) for name in classnames}
+    keep = [i for i, name in enumerate(vocab.names) if fold(name) not in folded]
+    kept = Vocabulary(tuple(vocab.names[i] for i in keep), tuple(vocab.kinds[i] for i in keep))
+    return kept, len(vocab) - len(kept)
+
+
+def fingerprint(vocab: Vocabulary) -> str:
+    """The SHA-256 (hex) of the names in order; kinds do not count."""
+    return hashlib.sha256("\n".join(vocab.names).encode("utf-8")).hexdigest()

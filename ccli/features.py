@@ -1,0 +1,182 @@
+"""Image and text features out of the store; whatever is missing is encoded once and kept."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .clip import FrozenClip
+from .errors import CcliError
+from .store import RowStore
+
+BATCH = 64  # images are always encoded in batches of this size, the last one padded: bits don't depend on the request
+
+
+class FeatureStore:
+    """Features of one frozen model.
+
+    Args:
+        clip: the model.
+        folder: where features are kept, shared by all models.
+        root: images are known by their path below this folder (and by size and time of change).
+    """
+
+    def __init__(self, clip: FrozenClip, folder: str | Path, root: str | Path):
+        self.clip, self.folder, self.root = clip, Path(folder), Path(root).resolve()
+
+    def images(self, paths: Sequence[str | Path], what: str = "images") -> torch.Tensor:
+        """Features [n, D] of images as the model's own preprocessing sees them (resized, centre crop); not normalised.
+
+        Raises:
+            CcliError: an image is missing or unreadable (named).
+        """
+        keys = [self._key(path) for path in paths]
+        return self._encode(self._spec("centre"), keys, [(path, None) for path in paths], what)
+
+    def views(self, paths: Sequence[str | Path], count: int, crop: tuple[float, float], what: str = "views"):
+        """Features [count, n, D] of augmented views: a random resized crop (area shares `crop`) and a flip.
+
+        View v of an image depends on its path and v alone, so it is the same for every run and seed.
+        """
+        spec = self._spec(f"crop {crop[0]:g}-{crop[1]:g} flip")
+        keys = [f"{key}|{v}" for v in range(count) for key in map(self._key, paths)]
+        work = [(path, (v, crop)) for v in range(count) for path in paths]
+        return self._encode(spec, keys, work, what).view(count, len(paths), -1)
+
+    def texts(self, texts: Sequence[str], what: str = "texts") -> torch.Tensor:
+        """Features [n, D] of sentences, not normalised."""
+
+        def encode(missing: list[int]) -> Iterator[tuple[list[int], torch.Tensor]]:
+            for rows in _batches(missing, what):
+                batch = [texts[k] for k in rows]
+                yield rows, self.clip.encode_text(batch + [""] * (BATCH - len(rows)))[: len(rows)]
+
+        spec = {"text": 1, "weights": self.clip.facts.fingerprint, "precision": self.clip.precision}
+        return RowStore(self.folder, spec).rows(list(texts), encode)
+
+    def _spec(self, view: str) -> dict:
+        facts = {k: v for k, v in asdict(self.clip.facts).items() if k not in ("fingerprint", "logit_scale")}
+        return {
+            "weights": self.clip.facts.fingerprint, "precision": self.clip.precision,
+            "decoding": "pillow", "view": view, **facts,
+        }  # fmt: skip
+
+    def _key(self, path: str | Path) -> str:
+        path = Path(path)
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise CcliError(f"image {path} cannot be read ({error.strerror}); check the data set's folder") from error
+        resolved = path.absolute()
+        name = resolved.relative_to(self.root) if resolved.is_relative_to(self.root) else resolved
+        return f"{name}|{stat.st_size}|{stat.st_mtime_ns}"
+
+    def _encode(self, spec: dict, keys: list[str], work: list, what: str) -> torch.Tensor:
+        def encode(missing: list[int]) -> Iterator[tuple[list[int], torch.Tensor]]:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes outside the interpreter lock
+                for rows, images in _ahead(pool, lambda k: self._pixels(*work[k]), _batches(missing, what)):
+                    padded = images + [images[0]] * (BATCH - len(images))
+                    yield rows, self.clip.encode_image(torch.stack(padded))[: len(rows)]
+
+        return RowStore(self.folder, spec).rows(keys, encode)
+
+    def _pixels(self, path: str | Path, view: tuple[int, tuple[float, float]] | None) -> torch.Tensor:
+        """One preprocessed image [3, H, W]."""
+        from PIL import Image
+
+        facts = self.clip.facts
+        try:
+            with Image.open(path) as file:
+                image = file.convert("RGB")
+        except Exception as error:  # Pillow's decoders raise many types
+            raise CcliError(f"image {path} is unreadable ({type(error).__name__}: {error}); replace or remove it") from error
+        if view is None:
+            image = _centre(image, facts.image_size, facts.interpolation)
+        else:
+            name = self._key(path).partition("|")[0]
+            image = _random_crop(image, facts.image_size, facts.interpolation, view[1], random.Random(f"{name}|{view[0]}"))
+        x = torch.from_numpy(np.asarray(image, dtype=np.uint8).copy()).permute(2, 0, 1).float() / 255
+        return (x - torch.tensor(facts.mean).view(3, 1, 1)) / torch.tensor(facts.std).view(3, 1, 1)
+
+
+def _resampling(interpolation: str):
+    from PIL import Image
+
+    return {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}[interpolation]
+
+
+def _centre(image, size: int, interpolation: str):
+    """The shorter side resized to `size`, then the centre, as CLIP's preprocessing does (and torchvision rounds)."""
+    width, height = image.size
+    if (width, height) != (size, size):
+        short = min(width, height)
+        width, height = int(size * width / short), int(size * height / short)
+        image = image.resize((width, height), _resampling(interpolation))
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+def _random_crop(image, size: int, interpolation: str, scale: tuple[float, float], rng: random.Random):
+    """torchvision's RandomResizedCrop (aspect 3/4 to 4/3, ten tries) and a flip, from a generator of its own."""
+    from PIL import Image
+
+    width, height = image.size
+    for _ in range(10):
+        area = width * height * rng.uniform(*scale)
+        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = rng.randint(0, width - w), rng.randint(0, height - h)
+            break
+    else:
+        ratio = min(max(width / height, 3 / 4), 4 / 3)
+        w, h = (width, round(width / ratio)) if width / height < ratio else (round(height * ratio), height)
+        w, h = min(w, width), min(h, height)
+        left, top = (width - w) // 2, (height - h) // 2
+    image = image.resize((size, size), _resampling(interpolation), box=(left, top, left + w, top + h))
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image
+
+
+def _batches(rows: list[int], what: str) -> Iterator[list[int]]:
+    """Slices of BATCH rows, under a progress bar where there is enough to wait for."""
+    with tqdm(total=len(rows), desc=f"Encoding {what}", unit="", disable=len(rows) < 2 * BATCH, leave=False) as bar:
+        for start in range(0, len(rows), BATCH):
+            yield rows[start : start + BATCH]
+            bar.update(len(rows[start : start + BATCH]))
+
+
+def _ahead(pool: ThreadPoolExecutor, decode, batches: Iterable[list[int]]):
+    """Decode the next batch while this one is encoded."""
+    waiting = None
+    for rows in batches:
+        futures = [pool.submit(decode, k) for k in rows]
+        if waiting is not None:
+            yield waiting[0], [f.result() for f in waiting[1]]
+        waiting = rows, futures
+    if waiting is not None:
+        yield waiting[0], [f.result() for f in waiting[1]]
+
+
+def class_text_features(store: FeatureStore, prompts: list[list[str]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Class text features of a template ensemble.
+
+    Args:
+        prompts: one list per template, each with a sentence per class.
+
+    Returns:
+        Unit rows [N, D] (the normalised mean over templates of unit features, as CLIP does) and, [N], the mean length
+        that the features had before normalisation.
+    """
+    flat = store.texts([p for row in prompts for p in row], "class names").view(len(prompts), len(prompts[0]), -1)
+    norms = flat.norm(dim=-1, keepdim=True)
+    mean = (flat / norms).mean(0)
+    return mean / mean.norm(dim=-1, keepdim=True), norms.mean(0).squeeze(-1)

@@ -1,0 +1,181 @@
+"""Prompt templates: the published sentences that class names and concepts are read in.
+
+Sources, each string as published there:
+
+- `TEMPLATES`: CoOp (Zhou et al., IJCV 2022), github.com/KaiyangZhou/CoOp, `CUSTOM_TEMPLATES` in trainers/zsclip.py.
+- `IMAGENET_80`: CLIP (Radford et al., ICML 2021), github.com/openai/CLIP,
+  notebooks/Prompt_Engineering_for_ImageNet.ipynb, in the notebook's order.
+- `IMAGENET_7`: the seven of those that the same notebook picked by forward selection, in its order; the ensemble
+  that CoOp's `ZeroshotCLIP2` and Tip-Adapter (Zhang et al., ECCV 2022) use on ImageNet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ccli.errors import CcliError, nearest
+
+DEFAULT_TEMPLATE = "a photo of a {}."
+CONCEPT_TEMPLATE = "The photo is {}."
+
+TEMPLATES: dict[str, str] = {
+    "ImageNet": "a photo of a {}.",
+    "Caltech101": "a photo of a {}.",
+    "OxfordPets": "a photo of a {}, a type of pet.",
+    "StanfordCars": "a photo of a {}.",
+    "OxfordFlowers": "a photo of a {}, a type of flower.",
+    "Food101": "a photo of {}, a type of food.",
+    "FGVCAircraft": "a photo of a {}, a type of aircraft.",
+    "SUN397": "a photo of a {}.",
+    "DescribableTextures": "{} texture.",
+    "EuroSAT": "a centered satellite photo of {}.",
+    "UCF101": "a photo of a person doing {}.",
+    "ImageNetV2": "a photo of a {}.",
+    "ImageNetSketch": "a photo of a {}.",
+    "ImageNetA": "a photo of a {}.",
+    "ImageNetR": "a photo of a {}.",
+}
+
+IMAGENET_7: tuple[str, ...] = (
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+)
+
+IMAGENET_80: tuple[str, ...] = (
+    "a bad photo of a {}.",
+    "a photo of many {}.",
+    "a sculpture of a {}.",
+    "a photo of the hard to see {}.",
+    "a low resolution photo of the {}.",
+    "a rendering of a {}.",
+    "graffiti of a {}.",
+    "a bad photo of the {}.",
+    "a cropped photo of the {}.",
+    "a tattoo of a {}.",
+    "the embroidered {}.",
+    "a photo of a hard to see {}.",
+    "a bright photo of a {}.",
+    "a photo of a clean {}.",
+    "a photo of a dirty {}.",
+    "a dark photo of the {}.",
+    "a drawing of a {}.",
+    "a photo of my {}.",
+    "the plastic {}.",
+    "a photo of the cool {}.",
+    "a close-up photo of a {}.",
+    "a black and white photo of the {}.",
+    "a painting of the {}.",
+    "a painting of a {}.",
+    "a pixelated photo of the {}.",
+    "a sculpture of the {}.",
+    "a bright photo of the {}.",
+    "a cropped photo of a {}.",
+    "a plastic {}.",
+    "a photo of the dirty {}.",
+    "a jpeg corrupted photo of a {}.",
+    "a blurry photo of the {}.",
+    "a photo of the {}.",
+    "a good photo of the {}.",
+    "a rendering of the {}.",
+    "a {} in a video game.",
+    "a photo of one {}.",
+    "a doodle of a {}.",
+    "a close-up photo of the {}.",
+    "a photo of a {}.",
+    "the origami {}.",
+    "the {} in a video game.",
+    "a sketch of a {}.",
+    "a doodle of the {}.",
+    "a origami {}.",
+    "a low resolution photo of a {}.",
+    "the toy {}.",
+    "a rendition of the {}.",
+    "a photo of the clean {}.",
+    "a photo of a large {}.",
+    "a rendition of a {}.",
+    "a photo of a nice {}.",
+    "a photo of a weird {}.",
+    "a blurry photo of a {}.",
+    "a cartoon {}.",
+    "art of a {}.",
+    "a sketch of the {}.",
+    "a embroidered {}.",
+    "a pixelated photo of a {}.",
+    "itap of the {}.",
+    "a jpeg corrupted photo of the {}.",
+    "a good photo of a {}.",
+    "a plushie {}.",
+    "a photo of the nice {}.",
+    "a photo of the small {}.",
+    "a photo of the weird {}.",
+    "the cartoon {}.",
+    "art of the {}.",
+    "a drawing of the {}.",
+    "a photo of the large {}.",
+    "a black and white photo of a {}.",
+    "the plushie {}.",
+    "a dark photo of a {}.",
+    "itap of a {}.",
+    "graffiti of the {}.",
+    "a toy {}.",
+    "itap of my {}.",
+    "a photo of a cool {}.",
+    "a photo of a small {}.",
+    "a tattoo of the {}.",
+)
+
+ENSEMBLES = ("single", "imagenet7", "imagenet80")
+
+
+def templates_for(dataset: str, ensemble: str = "single") -> tuple[str, ...]:
+    """The templates for the class names of a data set.
+
+    Args:
+        dataset: the data set's registered name; one that `TEMPLATES` does not know gets "a photo of a {}.".
+        ensemble: "single" (the data set's own template), "imagenet7" or "imagenet80". The two ensembles are the same
+            for every data set; the data set's own template is not added to them (CoOp's `ZeroshotCLIP2` adds it
+            outside ImageNet).
+
+    Raises:
+        CcliError: no such ensemble.
+    """
+    if ensemble == "single":
+        return (TEMPLATES.get(dataset, DEFAULT_TEMPLATE),)
+    if ensemble == "imagenet7":
+        return IMAGENET_7
+    if ensemble == "imagenet80":
+        return IMAGENET_80
+    raise CcliError(
+        f"No template ensemble {ensemble!r}: choose one of {', '.join(ENSEMBLES)}.{nearest(ensemble, ENSEMBLES)}"
+    )
+
+
+def class_prompts(classnames: Iterable[str], templates: Iterable[str]) -> list[list[str]]:
+    """Every class name in every template.
+
+    Underscores in class names become spaces.
+
+    Args:
+        classnames: N class names.
+        templates: P templates, each with one "{}".
+
+    Returns:
+        P lists of N prompts: `prompts[p][n]` is class n in template p.
+
+    Raises:
+        CcliError: a template without exactly one "{}".
+    """
+    names = [name.replace("_", " ") for name in classnames]
+    return [_fill(template, names) for template in templates]
+
+
+def _fill(template: str, names: list[str]) -> list[str]:
+    if template.count("{}") != 1:
+        raise CcliError(f"Template {template!r}: write {{}} exactly once, where the class name belongs.")
+    before, after = template.split("{}")
+    return [f"{before}{name}{after}" for name in names]

@@ -1,0 +1,279 @@
+"""A run's record: the file `result.json`, written last, so that a run is done if and only if it exists.
+
+Fields of a record (all required):
+
+    version           int, the layout of the file; filled in by `write_record`
+    dataset trainer cfg backbone    str
+    shots             int, training images per class; 0 none, -1 all
+    seed              int
+    protocol          one of PROTOCOLS
+    selected_by       one of SELECTED_BY: what chose the hyper-parameters
+    correct total     int, test images
+    accuracy          float, percent: 100 * correct / total
+    per_class         list of {"name": str, "correct": int, "total": int}; their sums are correct and total
+    predictions       list of int labels, one per test image, in test order
+    hyper_parameters  dict
+    seconds           dict phase -> seconds
+    versions          dict, see `versions`
+    config            str or dict
+
+Further fields are kept as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ccli import __version__
+from ccli.errors import CcliError
+
+RECORD = "result.json"
+VERSION = 1
+PROTOCOLS = ("validation", "fixed", "paper")
+SELECTED_BY = ("none", "validation", "cross-validation", "default", "fixed", "test")
+NOT_COMPARED = ("seconds", "versions")  # they change from run to run without the result changing
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_share(value: Any) -> bool:
+    """Whether value is {"name", "correct", "total"} with 0 <= correct <= total."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        return False
+    correct, total = value.get("correct"), value.get("total")
+    return _is_int(correct) and _is_int(total) and 0 <= correct <= total
+
+
+_TEXT = (_is_text, "a non-empty string")
+_DICT = (lambda v: isinstance(v, dict), "a dict")
+FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "version": (_is_int, "an integer"),
+    "dataset": _TEXT,
+    "trainer": _TEXT,
+    "cfg": (lambda v: isinstance(v, str), "a string"),
+    "backbone": _TEXT,
+    "shots": (lambda v: _is_int(v) and v >= -1, "an integer: 0 or more, or -1 for all"),
+    "seed": (_is_int, "an integer"),
+    "protocol": (lambda v: v in PROTOCOLS, f"one of {', '.join(PROTOCOLS)}"),
+    "selected_by": (lambda v: v in SELECTED_BY, f"one of {', '.join(SELECTED_BY)}"),
+    "correct": (lambda v: _is_int(v) and v >= 0, "an integer of 0 or more"),
+    "total": (lambda v: _is_int(v) and v > 0, "an integer of 1 or more"),
+    "accuracy": (_is_number, "a finite number"),
+    "per_class": (
+        lambda v: isinstance(v, list) and all(map(_is_share, v)),
+        'a list of {"name", "correct", "total"} with correct <= total',
+    ),
+    "predictions": (lambda v: isinstance(v, list) and all(map(_is_int, v)), "a list of integers"),
+    "hyper_parameters": _DICT,
+    "seconds": (
+        lambda v: isinstance(v, dict) and all(_is_number(s) and s >= 0 for s in v.values()),
+        "a dict of phase -> seconds",
+    ),
+    "versions": _DICT,
+    "config": (lambda v: isinstance(v, str | dict), "a string or a dict"),
+}
+
+
+def _problem(record: Any) -> str | None:
+    """What is wrong with a record, in words, or None."""
+    if not isinstance(record, dict):
+        return f"holds a {type(record).__name__} where a record (a dict) belongs"
+    # The version comes first: in another layout, a missing field is a consequence and not the cause.
+    if _is_int(record.get("version")) and record["version"] != VERSION:
+        return f"has version {record['version']}, this code reads version {VERSION}"
+    for name, (good, words) in FIELDS.items():
+        if name not in record:
+            return f"has no field {name!r}"
+        if not good(record[name]):
+            return f"has {name} = {repr(record[name])[:60]}, which should be {words}"
+    return _contradiction(record)
+
+
+def _contradiction(record: dict[str, Any]) -> str | None:
+    """Where two fields of an otherwise well-formed record contradict each other, or None."""
+    correct, total = record["correct"], record["total"]
+    if correct > total:
+        return f"has correct = {correct} of only {total} test images"
+    if not math.isclose(record["accuracy"], 100 * correct / total, rel_tol=1e-9, abs_tol=1e-9):
+        return f"has accuracy = {record['accuracy']!r}, but 100 * {correct} / {total} = {100 * correct / total!r}"
+    for name in ("correct", "total"):
+        summed = sum(share[name] for share in record["per_class"])
+        if summed != record[name]:
+            return f"has {name} = {record[name]}, but the {name} of per_class sum to {summed}"
+    if len(record["predictions"]) != total:
+        return f"has {len(record['predictions'])} predictions for {total} test images"
+    if record["selected_by"] == "test" and record["protocol"] != "paper":
+        return (
+            f"has selected_by = test under protocol {record['protocol']}; only protocol paper may look at the test set"
+        )
+    return None
+
+
+def _to_json(record: dict[str, Any]) -> str:
+    """One field per line: readable, and short even with fifty thousand predictions. Raises CcliError."""
+    lines = []
+    for name, value in record.items():
+        try:
+            lines.append(f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}")
+        except (TypeError, ValueError) as error:
+            raise CcliError(
+                f"the record's field {name!r} cannot be written ({error}); use plain, finite Python values"
+            ) from error
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def write_record(folder: str | Path, record: dict[str, Any]) -> Path:
+    """Write a run's record atomically, as the last thing of the run.
+
+    Args:
+        folder: the run's output folder; made if absent.
+        record: the fields named at the top of this module; `version` may be left out.
+
+    Returns:
+        the path of the file.
+
+    Raises:
+        CcliError: a field is missing, malformed, not finite or contradicts another, or the disk refuses.
+    """
+    record = {"version": VERSION, **record}
+    problem = _problem(record)
+    if problem:
+        raise CcliError(f"the record for {folder} {problem}; nothing was written")
+    text = _to_json(record)
+    target = Path(folder) / RECORD
+    # In the same folder: os.replace is atomic within one file system only.
+    temporary = target.with_name(f".{RECORD}.{uuid.uuid4().hex}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise CcliError(
+            f"cannot write {target}: {error.strerror or error}; free space or choose another folder"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in folder survive a power cut; only POSIX can open a folder to do so."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def read_record(folder_or_file: str | Path) -> dict[str, Any]:
+    """Read and check a run's record.
+
+    Args:
+        folder_or_file: the run's output folder, or the record itself (a name that ends in .json).
+
+    Raises:
+        CcliError: the record is missing, truncated, of another version, incomplete, or contradicts itself.
+    """
+    path = Path(folder_or_file)
+    if path.is_dir() or path.suffix != ".json":
+        path = path / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (FileNotFoundError, NotADirectoryError):
+        raise CcliError(f"{path} does not exist; a run writes it when it ends, so finish the run") from None
+    except OSError as error:
+        raise CcliError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from error
+    except ValueError as error:  # JSON and UTF-8 errors are both ValueErrors
+        raise CcliError(f"{path} is truncated or not JSON ({error}); delete it and repeat the run") from error
+    problem = _problem(record)
+    if problem:
+        raise CcliError(f"{path} {problem}; delete it and repeat the run")
+    return record
+
+
+def is_done(folder: str | Path) -> bool:
+    """Whether the run in this folder has ended: it has a record, and the record can be read."""
+    try:
+        read_record(Path(folder) / RECORD)
+    except CcliError:
+        return False
+    return True
+
+
+def find_records(root: str | Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[str]]:
+    """Every record below a folder.
+
+    Returns:
+        (records, problems): records are (path, record), sorted by path; problems are one line for each bad record.
+
+    Raises:
+        CcliError: there is no such folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise CcliError(f"no such folder: {root}; give the folder that holds finished runs")
+    records, problems = [], []
+    for path in sorted(root.rglob(RECORD)):
+        try:
+            records.append((path, read_record(path)))
+        except CcliError as error:
+            problems.append(str(error))
+    return records, problems
+
+
+def same_record(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """Names of the fields in which two records differ, sorted; seconds and versions are left out.
+
+    Values are compared as JSON would store them, so a record in memory equals the same record read back.
+    """
+
+    def stored(record: dict[str, Any], name: str) -> str | None:
+        return json.dumps(record[name], sort_keys=True) if name in record else None
+
+    names = (a.keys() | b.keys()) - set(NOT_COMPARED)
+    return sorted(name for name in names if stored(a, name) != stored(b, name))
+
+
+def versions() -> dict[str, str | int | None]:
+    """What a run ran on: versions of python, ccli, torch, numpy and open_clip (None where absent), and `threads`.
+
+    `threads` is torch's thread count, on which the last bits of a sum depend; None where torch is not imported.
+    """
+    found: dict[str, str | int | None] = {"python": platform.python_version(), "ccli": __version__}
+    for name, distribution in {"torch": "torch", "numpy": "numpy", "open_clip": "open_clip_torch"}.items():
+        try:
+            found[name] = metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    torch = sys.modules.get("torch")
+    found["threads"] = torch.get_num_threads() if torch else None
+    return found

@@ -1,0 +1,145 @@
+"""Rows of features on disk, each computed at most once: safe to share, to kill and to resume.
+
+A store is a folder of blocks, one per encoded batch. A block is a safetensors file whose name is the SHA-256 of its
+content, so damage of any kind shows; it is written beside and moved into place, so no half-written block is ever read.
+Nothing is changed in place and nothing is unpickled. A lock keeps two processes from encoding the same rows; what
+is read does not depend on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import filelock
+import torch
+from safetensors.torch import load_file, save
+
+from .errors import CcliError
+
+# positions in the request -> (positions, features [B, D]) batch by batch
+Encode = Callable[[list[int]], Iterable[tuple[list[int], torch.Tensor]]]
+
+
+class RowStore:
+    """float16 rows under string keys, for one way of encoding.
+
+    Args:
+        root: the folder of all stores.
+        spec: what the rows depend on beside their key; every different spec has a folder of its own.
+    """
+
+    def __init__(self, root: str | Path, spec: dict):
+        text = json.dumps(spec, sort_keys=True, indent=1)
+        self.folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self._where: dict[bytes, tuple[str, int]] = {}  # key -> block, row
+        self._blocks: dict[str, torch.Tensor] = {}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not (self.folder / "spec.json").exists():
+                _write(self.folder / "spec.json", text.encode())
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+
+    def rows(self, keys: Sequence[str], encode: Encode) -> torch.Tensor:
+        """The rows of `keys`, float32 [len(keys), D]; those that are missing are encoded and kept.
+
+        Raises:
+            CcliError: the folder cannot be written; whatever `encode` raises passes through.
+        """
+        digests = [_digest(key) for key in keys]
+        self._refresh()
+        if any(d not in self._where for d in digests):
+            with self._lock():
+                self._refresh()  # another process may have encoded them meanwhile
+                missing = [k for k, d in enumerate(digests) if d not in self._where]
+                for positions, features in encode(missing):
+                    self._add([digests[k] for k in positions], features)
+        return self._gather(digests)
+
+    def _gather(self, digests: list[bytes]) -> torch.Tensor:
+        places: dict[str, list[tuple[int, int]]] = {}
+        for k, digest in enumerate(digests):
+            block, row = self._where[digest]
+            places.setdefault(block, []).append((k, row))
+        width = self._blocks[next(iter(places))].shape[1] if places else 0
+        out = torch.empty(len(digests), width)
+        for block, pairs in places.items():
+            target, source = zip(*pairs)
+            out[list(target)] = self._blocks[block][list(source)].float()
+        return out
+
+    def _add(self, digests: list[bytes], features: torch.Tensor) -> None:
+        if not torch.isfinite(features).all():
+            raise CcliError(f"the model gave features that are not finite (store {self.folder}); try precision fp32")
+        keys = torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.uint8).view(len(digests), -1)
+        content = save({"keys": keys, "features": features.half().cpu().contiguous()})
+        name = hashlib.sha256(content).hexdigest()
+        path = self.folder / f"{name}.safetensors"
+        try:
+            _write(path, content)
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        self._take(path)
+
+    def _refresh(self) -> None:
+        """Take in blocks that this process has not read yet."""
+        for path in sorted(self.folder.glob("*.safetensors")):
+            if path.stem in self._blocks:
+                continue
+            if _sha256(path) == path.stem:
+                self._take(path)
+            else:
+                warnings.warn(f"{path} is damaged; it is removed and its images are encoded again", stacklevel=3)
+                path.unlink(missing_ok=True)
+
+    def _take(self, path: Path) -> None:
+        block = load_file(path)  # memory-mapped
+        self._blocks[path.stem] = block["features"]
+        for row, key in enumerate(block["keys"].numpy()):
+            self._where.setdefault(key.tobytes(), (path.stem, row))
+
+    def _lock(self) -> filelock.FileLock:
+        lock = filelock.FileLock(self.folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+            lock.release()
+        except filelock.Timeout:
+            print(f"Another process is encoding into {self.folder}; waiting for it")
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        return lock
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write beside, then move into place."""
+    scratch = path.with_name(f".{path.name[:24]}.{os.getpid()}.part")
+    try:
+        with open(scratch, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def _cannot_write(folder: Path, error: OSError) -> CcliError:
+    return CcliError(
+        f"cannot write features to {folder} ({error.strerror or error}); "
+        "make room or set CCLI_STORE to a folder that can be written"
+    )

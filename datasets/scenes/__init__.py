@@ -1,0 +1,1 @@
+"""Small generated pictures of coloured, textured shapes, and captions that describe them."""

@@ -1,0 +1,192 @@
+"""Means over seeds from finished runs: CoOp's parse_test_res.py, and tables from records.
+
+Imports nothing but the standard library, numpy and ccli, so it reads the logs of any machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from typing import NoReturn
+
+from ccli.errors import CcliError
+from ccli.runs import find_records
+from ccli.tables import results_table
+
+TRAINED = ("Finish training", "Finished training")  # Dassl's line, and that of its first versions
+TESTED = ("=> result",)
+
+EXAMPLES = """
+examples:
+  The mean over seeds, from DIR/seed1/log.txt, DIR/seed2/log.txt, ... (the last value after the end of training):
+    python parse_test_res.py output/dtd/CCLI/rn50_16shots
+  The same with a 95 % confidence interval (1.96 * std / sqrt(seeds)) in place of the standard deviation:
+    python parse_test_res.py output/dtd/CCLI/rn50_16shots --ci95
+  Runs that only tested (train.py --eval-only), and another line of the result:
+    python parse_test_res.py output/imagenetv2/CCLI/rn50_16shots --test-log --keyword macro_f1
+  Each experiment in a folder (output/dtd/CCLI/{rn50_1shots,rn50_2shots,...}/seed*), and their average:
+    python parse_test_res.py output/dtd/CCLI --multi-exp
+  One table of every finished run below one or several folders, from result.json and so without rounding:
+    python parse_test_res.py output --table
+    python parse_test_res.py output/dtd output/eurosat --table --format simple
+
++- in the log modes is the population standard deviation, as CoOp prints it; ± in a table is the sample standard
+deviation (n - 1), the larger of the two.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"parse_test_res.py: error: {message}; see parse_test_res.py --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """CoOp's arguments, and ours for tables."""
+    parser = Parser(
+        prog="parse_test_res.py",
+        description="Means over seeds from the log.txt or the result.json of finished runs.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("directory", nargs="+", metavar="DIR", help="folder of runs; several only with --table")
+    parser.add_argument("--ci95", action="store_true", help="95%% confidence interval instead of standard deviation")
+    parser.add_argument("--test-log", action="store_true", help="logs of runs that only tested")
+    parser.add_argument("--multi-exp", action="store_true", help="every sub-folder of DIR is an experiment")
+    parser.add_argument("--keyword", help="the line to read: accuracy (default), error, macro_f1")
+    parser.add_argument("--table", action="store_true", help="a table of every result.json below DIR")
+    parser.add_argument("--format", choices=("github", "simple"), help="of the table (default: github)")
+    return parser
+
+
+def warn(message: str) -> None:
+    """One line on stderr, so that stdout stays what CoOp prints."""
+    print(f"parse_test_res.py: warning: {message}", file=sys.stderr)
+
+
+def subfolders(directory: str, prefix: str = "") -> list[str]:
+    """Visible sub-folders' names that start with prefix, sorted. Raises CcliError where there is no such folder."""
+    if not os.path.isdir(directory):
+        raise CcliError(f"no such folder: {directory}; give the folder that holds the runs")
+    names = sorted(name for name in os.listdir(directory) if name.startswith(prefix) and not name.startswith("."))
+    return [name for name in names if os.path.isdir(os.path.join(directory, name))]
+
+
+def read_log(path: str, keyword: str, end_signals: tuple[str, ...]) -> float | None:
+    """The last `* keyword: N%` after one of the end signals (percent), or None where there is none."""
+    pattern = re.compile(rf"\* {re.escape(keyword)}: ([-+]?\d+\.?\d*(?:[eE][-+]?\d+)?)%")
+    ended, value = False, None
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            ended = ended or line.strip() in end_signals
+            match = pattern.search(line)
+            if ended and match:
+                value = float(match.group(1))
+    return value
+
+
+def seed_result(folder: str, keyword: str, end_signals: tuple[str, ...]) -> tuple[str, float] | None:
+    """(log file, value) of one seed's folder: log.txt, or, where that has no result, the latest log that has one.
+
+    Dassl never overwrites a log.txt: a run repeated in the same folder writes log.txt-YEAR-MONTH-DAY-H-M-S.
+    """
+    later = sorted((name for name in os.listdir(folder) if name.startswith("log.txt-")), reverse=True)
+    for name in ["log.txt", *later]:
+        path = os.path.join(folder, name)
+        value = read_log(path, keyword, end_signals) if os.path.isfile(path) else None
+        if value is not None:
+            return path, value
+    return None
+
+
+def summarise(directory: str, keyword: str, end_signals: tuple[str, ...], ci95: bool) -> float:
+    """Print one experiment's values and their mean in CoOp's format; return the mean in percent.
+
+    Raises:
+        CcliError: no seed of the folder has a result.
+    """
+    import numpy as np
+
+    print(f"Parsing files in {directory}")
+    values = []
+    for name in subfolders(directory, "seed"):
+        folder = os.path.join(directory, name)
+        result = seed_result(folder, keyword, end_signals)
+        if result is None:
+            warn(f"{folder} has no result and is left out of the mean; finish its run")
+            continue
+        print(f"file: {result[0]}. {keyword}: {result[1]:.2f}%. ")
+        values.append(result[1])
+    if not values:
+        raise CcliError(
+            f"nothing found in {directory}: no seed*/log.txt has a line '* {keyword}: N%' after '{end_signals[0]}'; "
+            f"finish the runs, use --test-log for runs that only tested, or --multi-exp for a folder of experiments"
+        )
+    spread = np.std(values)
+    if ci95:
+        spread = 1.96 * spread / np.sqrt(len(values))
+    print("===")
+    print(f"Summary of directory: {directory}")
+    print(f"* {keyword}: {np.mean(values):.2f}% +- {spread:.2f}%")
+    print("===")
+    return float(np.mean(values))
+
+
+def print_means(args: argparse.Namespace) -> None:
+    """CoOp's two modes: one experiment, or every sub-folder and the average."""
+    import numpy as np
+
+    if len(args.directory) > 1:
+        raise CcliError(f"{len(args.directory)} folders given, of which only --table can read several; give one")
+    if args.format:
+        raise CcliError("--format is for tables; add --table or leave it out")
+    directory, keyword = args.directory[0], args.keyword or "accuracy"
+    end_signals = TESTED if args.test_log else TRAINED
+    if not args.multi_exp:
+        summarise(directory, keyword, end_signals, args.ci95)
+        return
+    experiments = [os.path.join(directory, name) for name in subfolders(directory)]
+    if not experiments:
+        raise CcliError(
+            f"nothing found in {directory}: it has no sub-folders; leave --multi-exp out or give their parent"
+        )
+    means = [summarise(experiment, keyword, end_signals, args.ci95) for experiment in experiments]
+    print("Average performance")
+    print(f"* {keyword}: {np.mean(means):.2f}%")
+
+
+def print_table(args: argparse.Namespace) -> None:
+    """One table of every readable record below the folders; unreadable ones are named on stderr."""
+    for option in ("ci95", "test_log", "multi_exp", "keyword"):
+        if getattr(args, option):
+            raise CcliError(f"--{option.replace('_', '-')} is for logs, --table reads records; leave one of them out")
+    found, problems = {}, {}
+    for directory in args.directory:
+        records, bad = find_records(directory)
+        found |= {os.path.realpath(path): record for path, record in records}  # folders may overlap
+        problems |= dict.fromkeys(bad)
+    for problem in problems:
+        warn(problem)
+    if not found:
+        raise CcliError(
+            f"nothing found in {', '.join(args.directory)}: no readable result.json below; finish a run first"
+        )
+    print(results_table(found.values(), fmt=args.format or "github"))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    args = build_parser().parse_args(argv)
+    try:
+        print_table(args) if args.table else print_means(args)
+    except (CcliError, OSError) as error:
+        print(f"parse_test_res.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+from setuptools import setup
+
+# The folders lie at the top; there is one import name.
+setup(
+    name="ccli",
+    version="0.1.0",
+    description="Cross-Modal Concept Learning and Inference for Vision-Language Models, as a Dassl trainer",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=[
+        *("ccli", "ccli.concepts", "ccli.methods", "ccli.demo_clip"),
+        *("ccli.trainers", "ccli.datasets", "ccli.datasets.scenes", "ccli.configs"),
+    ],
+    package_dir={"ccli.trainers": "trainers", "ccli.datasets": "datasets", "ccli.configs": "configs"},
+    package_data={
+        "ccli.concepts": ["vocabulary.txt"],
+        "ccli.demo_clip": ["open_clip_config.json", "open_clip_model.safetensors"],
+        "ccli.configs": ["datasets/*.yaml", "trainers/*/*.yaml"],
+    },
+    install_requires=[
+        *("numpy>=1.26", "torch>=2.4", "open_clip_torch>=3.0", "safetensors>=0.4"),
+        *("pillow>=10", "scikit-learn>=1.3", "scipy>=1.10", "tabulate>=0.9", "tqdm>=4.66", "yacs>=0.1.8"),
+    ],
+    extras_require={"test": ["pytest>=8", "ruff>=0.6"]},
+)

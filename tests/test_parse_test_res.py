@@ -1,0 +1,185 @@
+"""parse_test_res.py from the command line: CoOp's lines, and tables."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ccli.runs import write_record
+
+ROOT = Path(__file__).parents[1]
+RESULT = (
+    "=> result\n* total: 1,000\n* correct: {correct}\n* accuracy: {accuracy}%\n* error: {error}%\n* macro_f1: 50.0%\n"
+)
+
+
+def call(folder, *args):
+    """Run the script in folder; returns (exit status, stdout, stderr)."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "parse_test_res.py", *map(str, args)],
+        cwd=folder,
+        capture_output=True,
+        encoding="utf-8",
+        env={"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def result(accuracy):
+    return RESULT.format(correct=round(accuracy * 10), accuracy=accuracy, error=round(100 - accuracy, 1))
+
+
+def log(folder, accuracy, name="log.txt", end="Finish training\n"):
+    """A log in which a validation result precedes the end of training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(
+        f"epoch [1/1] batch [1/1]\n{result(99.0)}{end}Deploy\n{result(accuracy)}Elapsed: 0:00:01\n"
+    )
+
+
+@pytest.fixture
+def three(tmp_path):
+    for seed, accuracy in enumerate([80.0, 81.0, 82.0], 1):
+        log(tmp_path / "exp" / f"seed{seed}", accuracy)
+    return tmp_path
+
+
+def test_coops_output_line_by_line(three):
+    # mean 81; population deviation sqrt((1 + 0 + 1) / 3) = 0.8165
+    expected = (
+        "Parsing files in exp\n"
+        "file: exp/seed1/log.txt. accuracy: 80.00%. \n"
+        "file: exp/seed2/log.txt. accuracy: 81.00%. \n"
+        "file: exp/seed3/log.txt. accuracy: 82.00%. \n"
+        "===\n"
+        "Summary of directory: exp\n"
+        "* accuracy: 81.00% +- 0.82%\n"
+        "===\n"
+    )
+    assert call(three, "exp") == (0, expected, "")
+
+
+def test_ci95_by_hand(three):
+    # 1.96 * 0.8165 / sqrt(3) = 0.9240
+    code, out, _ = call(three, "exp", "--ci95")
+    assert code == 0 and "* accuracy: 81.00% +- 0.92%\n" in out
+
+
+def test_keyword(three):
+    assert "* error: 19.00% +- 0.82%\n" in call(three, "exp", "--keyword", "error")[1]
+    code, _, err = call(three, "exp", "--keyword", "auc")
+    assert code == 2 and "* auc: N%" in err
+
+
+def test_only_runs_that_trained_unless_test_log(tmp_path):
+    log(tmp_path / "exp" / "seed1", 70.0, end="")
+    code, out, err = call(tmp_path, "exp")
+    assert code == 2 and "+-" not in out and "--test-log" in err
+    code, out, err = call(tmp_path, "exp", "--test-log")
+    assert (code, err) == (0, "") and "* accuracy: 70.00% +- 0.00%\n" in out
+
+
+def test_multi_exp_averages_the_experiments(tmp_path):
+    for name, accuracies in {"a_1shots": [60.0, 62.0], "b_2shots": [71.0]}.items():
+        for seed, accuracy in enumerate(accuracies, 1):
+            log(tmp_path / "root" / name / f"seed{seed}", accuracy)
+    (tmp_path / "root" / "notes.txt").touch()
+    (tmp_path / "root" / ".hidden").mkdir()
+    code, out, err = call(tmp_path, "root", "--multi-exp")
+    assert (code, err) == (0, "")
+    assert "Summary of directory: root/a_1shots\n* accuracy: 61.00% +- 1.00%\n===\n" in out
+    assert "Summary of directory: root/b_2shots\n* accuracy: 71.00% +- 0.00%\n===\n" in out
+    assert out.endswith("===\nAverage performance\n* accuracy: 66.00%\n")
+    (tmp_path / "root" / "c_4shots").mkdir()
+    code, out, err = call(tmp_path, "root", "--multi-exp")
+    assert code == 2 and "Average" not in out and "root/c_4shots" in err
+
+
+def test_a_later_log_counts_only_where_the_first_has_no_result(tmp_path):
+    log(tmp_path / "exp" / "seed1", 60.0)
+    log(tmp_path / "exp" / "seed1", 90.0, name="log.txt-2026-01-01-00-00-00")
+    (tmp_path / "exp" / "seed2").mkdir()
+    (tmp_path / "exp" / "seed2" / "log.txt").write_text("killed\n")
+    log(tmp_path / "exp" / "seed2", 61.0, name="log.txt-2026-01-01-00-00-00")
+    log(tmp_path / "exp" / "seed2", 62.0, name="log.txt-2026-01-02-00-00-00")
+    (tmp_path / "exp" / "seed2" / "log.txt-2026-01-03-00-00-00").write_text("killed again\n")
+    _, out, err = call(tmp_path, "exp")
+    assert "file: exp/seed1/log.txt. accuracy: 60.00%. \n" in out
+    assert "file: exp/seed2/log.txt-2026-01-02-00-00-00. accuracy: 62.00%. \n" in out
+    assert err == ""
+
+
+def test_a_seed_without_a_result_is_named(three):
+    (three / "exp" / "seed4").mkdir()
+    code, out, err = call(three, "exp")
+    assert code == 0 and "81.00% +- 0.82%" in out
+    assert len(err.splitlines()) == 1 and "exp/seed4" in err
+
+
+def record(folder, correct, seed, dataset="dtd", trainer="CCLI"):
+    fields = {
+        "dataset": dataset,
+        "trainer": trainer,
+        "cfg": "rn50",
+        "backbone": "RN50",
+        "shots": 16,
+        "seed": seed,
+        "protocol": "validation",
+        "selected_by": "validation",
+        "correct": correct,
+        "total": 4,
+        "accuracy": 100 * correct / 4,
+        "per_class": [{"name": "dotted", "correct": correct, "total": 4}],
+        "predictions": [0] * correct + [1] * (4 - correct),
+        "hyper_parameters": {},
+        "seconds": {},
+        "versions": {},
+        "config": "",
+    }
+    write_record(folder / dataset / trainer / f"seed{seed}", fields)
+
+
+def test_table_of_several_folders_that_overlap(tmp_path):
+    for seed, correct in enumerate([1, 2, 3], 1):  # 25, 50, 75: 50 ± 25
+        record(tmp_path / "out", correct, seed)
+    record(tmp_path / "out", 4, 1, dataset="eurosat", trainer="CoOp")
+    bad = tmp_path / "out" / "dtd" / "CCLI" / "seed4"
+    bad.mkdir()
+    (bad / "result.json").write_text("{")
+    code, out, err = call(tmp_path, "out", "out/dtd", "--table")
+    assert code == 0
+    assert [cell.strip() for cell in out.splitlines()[2].split("|")[1:-1]] == ["CCLI", "50.00 ± 25.00", "-"]
+    assert [cell.strip() for cell in out.splitlines()[3].split("|")[1:-1]] == ["CoOp", "-", "100.00 (1 seed)"]
+    assert len(err.splitlines()) == 1 and "out/dtd/CCLI/seed4/result.json" in err
+    code, out, _ = call(tmp_path, "out/dtd", "--table", "--format", "simple")
+    assert code == 0 and "|" not in out and "50.00 ± 25.00" in out
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        (["nowhere"], "no such folder: nowhere"),
+        (["nowhere", "--table"], "no such folder: nowhere"),
+        (["nowhere", "--multi-exp"], "no such folder: nowhere"),
+        (["empty"], "nothing found in empty"),
+        (["empty", "--table"], "nothing found in empty"),
+        (["empty", "--multi-exp"], "nothing found in empty"),
+        (["exp", "empty"], "--table"),
+        (["exp", "--table", "--ci95"], "--ci95"),
+        (["exp", "--format", "simple"], "--format"),
+        (["exp", "--table", "--format", "latx"], "latx"),
+        (["exp", "--tabel"], "--tabel"),
+        ([], "DIR"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(three, args, words):
+    (three / "empty").mkdir()
+    code, _, err = call(three, *args)
+    assert code == 2 and words in err
+    assert len(err.splitlines()) == 1 and err.startswith("parse_test_res.py: error: ")
+
+
+def test_help_teaches(tmp_path):
+    code, out, _ = call(tmp_path, "--help")
+    assert code == 0 and "examples:" in out and "--multi-exp" in out and "95%" in out

@@ -1,0 +1,150 @@
+"""Tables: numbers worked out by hand."""
+
+import math
+
+import pytest
+
+from ccli.errors import CcliError
+from ccli.tables import DAGGER, FOOTNOTE, mean_std, results_table
+
+
+def make(correct, seed=1, trainer="CCLI", dataset="dtd", shots=16, total=100, **other):
+    fields = {"cfg": "rn50", "backbone": "RN50", "protocol": "validation"} | other
+    # A wrong accuracy on purpose: a table must come from correct / total.
+    return {
+        "trainer": trainer,
+        "dataset": dataset,
+        "shots": shots,
+        "seed": seed,
+        "correct": correct,
+        "total": total,
+        "accuracy": -1.0,
+        **fields,
+    }
+
+
+def cells(table):
+    """The lines of a github table, without its rule, as lists of stripped cells."""
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in [lines[0], *lines[2:]]]
+
+
+def test_mean_std_by_hand():
+    # mean 4; squared deviations 4 + 0 + 4 = 8; 8 / (3 - 1) = 4
+    assert mean_std([2, 4, 6]) == (4.0, 2.0)
+    mean, std = mean_std(iter([7.5]))
+    assert mean == 7.5 and math.isnan(std)
+    with pytest.raises(CcliError, match="no values"):
+        mean_std([])
+
+
+def test_means_deviations_and_bold():
+    records = [make(c, seed) for seed, c in enumerate([60, 62, 64], 1)]  # 62 ± 2
+    records += [make(c, seed, "TipAdapter") for seed, c in enumerate([61, 61, 61], 1)]  # 61 ± 0
+    assert cells(results_table(records)) == [
+        ["trainer", "dtd, 16 shots"],
+        ["CCLI", "**62.00 ± 2.00**"],
+        ["TipAdapter", "61.00 ± 0.00"],
+    ]
+
+
+def test_from_counts_not_from_rounded_lines():
+    # 2/3 and 1/3 of three images: mean 50 %, sample deviation (100/3) / sqrt(2) = 23.57 %
+    assert cells(results_table([make(2, 1, total=3), make(1, 2, total=3)]))[1] == ["CCLI", "50.00 ± 23.57"]
+
+
+def test_a_missing_seed_is_counted_and_one_seed_has_no_deviation():
+    records = [make(c, seed) for seed, c in enumerate([60, 62, 64], 1)]
+    records += [make(50, 1, "CoOp"), make(52, 3, "CoOp"), make(40, 1, "ZeroShot")]
+    # 50 and 52: mean 51, deviation sqrt(1 + 1) = 1.41
+    assert cells(results_table(records))[1:] == [
+        ["CCLI", "**62.00 ± 2.00**"],
+        ["CoOp", "51.00 ± 1.41 (2 seeds)"],
+        ["ZeroShot", "40.00 (1 seed)"],
+    ]
+
+
+def test_a_tie_is_bold_twice_and_is_exact():
+    # 1/3 + 2/3 and 1/2 + 1/2 have one mean, which floats need not find.
+    records = [make(1, 1, total=3), make(2, 2, total=3), make(1, 1, "CoOp", total=2), make(1, 2, "CoOp", total=2)]
+    records += [
+        make(4999, 1, "Near", total=10000),
+        make(5000, 2, "Near", total=10000),
+    ]  # 49.995: shown as 49.99 or 50.00
+    _, ccli, coop, near = cells(results_table(records))
+    assert ccli[1] == "**50.00 ± 23.57**" and coop[1] == "**50.00 ± 0.00**"
+    assert "**" not in near[1]
+
+
+def test_protocol_paper_is_marked_and_explained():
+    records = [make(60), make(70, protocol="paper", selected_by="test")]
+    table = results_table(records)
+    assert [line[0] for line in cells(table)] == ["trainer", "CCLI", f"CCLI {DAGGER}"]
+    assert table.endswith("\n\n" + FOOTNOTE)
+    assert DAGGER not in results_table([make(60)])
+
+
+def test_rows_are_told_apart_by_what_differs():
+    names = lambda *records: [line[0] for line in cells(results_table(records))[1:]]  # noqa: E731
+    assert names(make(1, cfg="a"), make(2, cfg="b"), make(3, trainer="CoOp", cfg="a")) == [
+        "CCLI (a)",
+        "CCLI (b)",
+        "CoOp",
+    ]
+    assert names(make(1), make(2, backbone="ViT-B-16")) == ["CCLI (RN50)", "CCLI (ViT-B-16)"]
+    assert names(make(1), make(2, protocol="fixed")) == ["CCLI (validation)", "CCLI (fixed)"]
+
+
+GRID = [make(10, shots=1), make(20, shots=4), make(30, 1, "CoOp", shots=4), make(40, dataset="eurosat", shots=4)]
+
+
+def test_columns_are_the_pairs_present():
+    assert cells(results_table(GRID)) == [
+        ["trainer", "dtd, 1 shot", "dtd, 4 shots", "eurosat, 4 shots"],
+        ["CCLI", "10.00", "20.00", "40.00"],
+        ["CoOp", "-", "**30.00**", "-"],
+    ]
+
+
+def test_columns_by_dataset():
+    assert cells(results_table(GRID, "dataset")) == [
+        ["shots", "trainer", "dtd", "eurosat"],
+        ["1 shot", "CCLI", "10.00", "-"],
+        ["4 shots", "CCLI", "20.00", "40.00"],
+        ["4 shots", "CoOp", "**30.00**", "-"],
+    ]
+
+
+def test_columns_by_shots_with_all_last():
+    records = [*GRID, make(50, dataset="eurosat", shots=-1)]
+    assert cells(results_table(records, columns="shots")) == [
+        ["dataset", "trainer", "1 shot", "4 shots", "all shots"],
+        ["dtd", "CCLI", "10.00", "20.00", "-"],
+        ["dtd", "CoOp", "-", "**30.00**", "-"],
+        ["eurosat", "CCLI", "-", "40.00", "50.00"],
+    ]
+
+
+def test_simple_format_has_no_markup():
+    table = results_table([make(60), make(50, trainer="CoOp")], fmt="simple")
+    assert table.splitlines()[2].split() == ["CCLI", "60.00"]
+    assert "*" not in table and "|" not in table
+
+
+def test_a_bar_in_a_name_does_not_end_a_cell():
+    assert "CCLI\\|x" in results_table([make(60, trainer="CCLI|x")])
+
+
+def test_one_record_twice_counts_once_and_two_for_one_seed_are_refused():
+    assert cells(results_table([make(60), make(60, seconds={"train": 2.0}), make(62, 2)]))[1][1] == "61.00 ± 1.41"
+    with pytest.raises(CcliError, match=r"dtd, CCLI, rn50, 16 shots, seed 1 \(they differ in correct\)"):
+        results_table([make(60), make(61)])
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(CcliError, match="no records"):
+        results_table([])
+    with pytest.raises(CcliError, match=r"'datasets'.*Did you mean 'dataset'"):
+        results_table(GRID, "datasets")
+    with pytest.raises(CcliError, match=r"'gihub'.*Did you mean 'github'"):
+        results_table(GRID, fmt="gihub")

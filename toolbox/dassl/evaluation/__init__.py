@@ -1,0 +1,6 @@
+"""Evaluators: from model outputs and labels to the numbers that a test prints."""
+
+from .build import EVALUATOR_REGISTRY, build_evaluator
+from .evaluator import Classification, EvaluatorBase
+
+__all__ = ["EVALUATOR_REGISTRY", "Classification", "EvaluatorBase", "build_evaluator"]

@@ -1,0 +1,122 @@
+"""The classification evaluator. Its log lines are a format that scripts parse: do not reword them."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import torch
+from yacs.config import CfgNode
+
+from dassl.utils import atomic_path
+
+from .build import EVALUATOR_REGISTRY
+
+
+class EvaluatorBase:
+    """reset(), then process() per batch, then evaluate()."""
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self.cfg = cfg
+
+    def reset(self) -> None:
+        raise NotImplementedError
+
+    def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
+        raise NotImplementedError
+
+    def evaluate(self) -> dict[str, float]:
+        raise NotImplementedError
+
+
+@EVALUATOR_REGISTRY.register()
+class Classification(EvaluatorBase):
+    """Accuracy, error rate and macro F1 in percent; per class and as a confusion matrix on request."""
+
+    def __init__(self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **_: Any) -> None:
+        super().__init__(cfg)
+        if cfg.TEST.PER_CLASS_RESULT and lab2cname is None:
+            raise ValueError("TEST.PER_CLASS_RESULT needs the class names: pass lab2cname")
+        self._lab2cname = lab2cname
+        self.reset()
+
+    def reset(self) -> None:
+        self._correct = 0
+        self._total = 0
+        self._y_true: list[int] = []
+        self._y_pred: list[int] = []
+
+    def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            mo: model outputs [batch, classes]; the highest is the prediction.
+            gt: labels [batch].
+        """
+        if mo.ndim != 2 or gt.shape != mo.shape[:1]:
+            raise ValueError(f"Outputs [batch, classes] and labels [batch] do not fit: {[*mo.shape]}, {[*gt.shape]}")
+        if torch.isnan(mo).any():
+            raise FloatingPointError(f"The model's output is NaN for a sample between {self._total} and the next batch")
+        if gt.numel() and not 0 <= int(gt.min()) <= int(gt.max()) < mo.shape[1]:
+            raise ValueError(f"A label is outside the {mo.shape[1]} classes: {gt.tolist()}")
+        pred = mo.argmax(dim=1)
+        self._correct += int((pred == gt).sum())
+        self._total += gt.shape[0]
+        self._y_true.extend(gt.tolist())
+        self._y_pred.extend(pred.tolist())
+
+    def evaluate(self) -> dict[str, float]:
+        """Print and return the results; the first value, accuracy, is what `trainer.test()` returns."""
+        from sklearn.metrics import f1_score
+
+        if self._total == 0:
+            raise ValueError("Nothing to evaluate: no sample was processed")
+        accuracy = 100.0 * self._correct / self._total
+        error = 100.0 - accuracy
+        # over the labels that occur: a class without test images has no F1
+        labels = np.unique(self._y_true)
+        macro_f1 = 100.0 * float(f1_score(self._y_true, self._y_pred, average="macro", labels=labels, zero_division=0))
+        results = OrderedDict(accuracy=accuracy, error_rate=error, macro_f1=macro_f1)
+        print(
+            "=> result\n"
+            f"* total: {self._total:,}\n"
+            f"* correct: {self._correct:,}\n"
+            f"* accuracy: {accuracy:.1f}%\n"
+            f"* error: {error:.1f}%\n"
+            f"* macro_f1: {macro_f1:.1f}%"
+        )
+        if self.cfg.TEST.PER_CLASS_RESULT:
+            results["perclass_accuracy"] = self._report_classes()
+        if self.cfg.TEST.COMPUTE_CMAT:
+            self._save_confusion_matrix()
+        return results
+
+    def _report_classes(self) -> float:
+        """Print a line per class that occurs; return the mean of their accuracies."""
+        y_true, y_pred = np.array(self._y_true), np.array(self._y_pred)
+        print("=> per-class result")
+        accuracies = []
+        for label in np.unique(y_true).tolist():
+            of_class = y_true == label
+            total, correct = int(of_class.sum()), int((y_pred[of_class] == label).sum())
+            accuracies.append(100.0 * correct / total)
+            print(
+                f"* class: {label} ({self._lab2cname[label]})\t"
+                f"total: {total:,}\tcorrect: {correct:,}\tacc: {accuracies[-1]:.1f}%"
+            )
+        mean = float(np.mean(accuracies))
+        print(f"* average: {mean:.1f}%")
+        return mean
+
+    def _save_confusion_matrix(self) -> None:
+        """Save a tensor [true class, predicted class], each row divided by the class's number of images."""
+        from sklearn.metrics import confusion_matrix
+
+        labels = sorted({*(self._lab2cname or ()), *self._y_true, *self._y_pred})
+        matrix = confusion_matrix(self._y_true, self._y_pred, labels=labels, normalize="true")
+        path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")
+        with atomic_path(path) as temporary:
+            torch.save(torch.from_numpy(matrix), temporary)
+        print(f"Confusion matrix is saved to {path}")

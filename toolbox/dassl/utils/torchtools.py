@@ -1,0 +1,182 @@
+"""Checkpoints: written atomically, read without ever running code from the file."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import zipfile
+from typing import Any
+
+import torch
+from torch import nn
+
+from .rng import set_rng_state
+from .tools import atomic_path
+
+BEST_NAME = "model-best.pth.tar"
+EPOCH_NAME = "model.pth.tar-{}"
+POINTER_NAME = "checkpoint"
+
+
+class InertObject(dict):
+    """Stands in for an object of an upstream checkpoint: takes its contents and does nothing with them."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> InertObject:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _inert_type(name: str) -> type:
+    """A type of its own per name: the reader matches allowed types by identity."""
+    return type(name, (InertObject,), {})
+
+
+# Upstream's warm-up pickles its successor, and with it the optimizer. These names are let through, as inert objects.
+_UPSTREAM_GLOBALS = [
+    *(f"torch.optim.lr_scheduler.{name}" for name in ("CosineAnnealingLR", "StepLR", "MultiStepLR")),
+    *(f"torch.optim.{name.lower()}.{name}" for name in ("SGD", "Adam", "AdamW", "RMSprop", "RAdam")),
+    "dassl.optim.radam.RAdam",
+    "collections.defaultdict",
+    "builtins.dict",
+]
+_ALLOWED = [(_inert_type(name.rpartition(".")[2]), name) for name in _UPSTREAM_GLOBALS]
+
+
+def save_checkpoint(
+    state: dict[str, Any],
+    save_dir: str,
+    is_best: bool = False,
+    remove_module_from_keys: bool = True,
+    model_name: str = "",
+) -> None:
+    """Write `state` to save_dir/model.pth.tar-<epoch> and its name to save_dir/checkpoint, both atomically.
+
+    Args:
+        state: needs `state_dict` and `epoch`; tensors and plain values only, or it cannot be read again.
+        is_best: also copy it to model-best.pth.tar.
+        remove_module_from_keys: strip the `module.` that nn.DataParallel puts before names.
+        model_name: a file name to use instead of model.pth.tar-<epoch>.
+    """
+    if remove_module_from_keys:
+        state = {**state, "state_dict": {k.removeprefix("module."): v for k, v in state["state_dict"].items()}}
+    fpath = os.path.join(save_dir, model_name or EPOCH_NAME.format(state["epoch"]))
+    with atomic_path(fpath) as temporary:
+        torch.save(state, temporary)
+    print(f"Checkpoint saved to {fpath}")
+
+    with atomic_path(os.path.join(save_dir, POINTER_NAME)) as temporary, open(temporary, "w") as file:
+        file.write(os.path.basename(fpath) + "\n")
+    if is_best and os.path.basename(fpath) != BEST_NAME:
+        best = os.path.join(save_dir, BEST_NAME)
+        with atomic_path(best) as temporary:
+            shutil.copyfile(fpath, temporary)
+        print(f"Best checkpoint saved to {best}")
+
+
+def load_checkpoint(fpath: str) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU. Files that hold more than tensors and plain values are refused.
+
+    Checkpoints of upstream's warm-up schedulers are read; the objects in them become `InertObject`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a checkpoint, or one that would run code.
+    """
+    if fpath is None:
+        raise ValueError("No checkpoint path given")
+    if not os.path.exists(fpath):
+        raise FileNotFoundError(f'No checkpoint at "{fpath}"')
+    try:
+        with torch.serialization.safe_globals(_ALLOWED):
+            return torch.load(fpath, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        detail = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line), reason)
+        raise ValueError(
+            f'Cannot read "{fpath}": it is damaged, or holds objects other than tensors and plain values ({detail})'
+        ) from error
+
+
+def checkpoint_path(fdir: str) -> str:
+    """The file that fdir/checkpoint names as the last one written."""
+    with open(os.path.join(fdir, POINTER_NAME), encoding="utf-8") as file:
+        name = file.readline().strip()
+    if not name or os.path.basename(name) != name:
+        raise ValueError(f'"{os.path.join(fdir, POINTER_NAME)}" must hold the name of a file beside it, got {name!r}')
+    return os.path.join(fdir, name)
+
+
+def resume_from_checkpoint(
+    fdir: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    scheduler: Any = None,
+) -> int:
+    """Restore what the last checkpoint in `fdir` holds and return the number of epochs that are done.
+
+    Model, optimizer, scheduler and random generators are restored exactly. From an upstream checkpoint whose scheduler
+    is a pickled object, the scheduler is moved on by the epoch count instead.
+    """
+    fpath = checkpoint_path(fdir)
+    print(f'Loading checkpoint from "{fpath}"')
+    checkpoint = load_checkpoint(fpath)
+    epoch = int(checkpoint["epoch"])
+
+    model.load_state_dict(checkpoint["state_dict"])
+    print("Loaded model weights")
+    if optimizer is not None and checkpoint.get("optimizer") is not None:
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        print("Loaded optimizer")
+    if scheduler is not None and checkpoint.get("scheduler") is not None:
+        if any(isinstance(value, InertObject) for value in checkpoint["scheduler"].values()):
+            _move_on(scheduler, epoch)
+        else:
+            scheduler.load_state_dict(checkpoint["scheduler"])
+        print("Loaded scheduler")
+    if "rng_state" in checkpoint:
+        set_rng_state(checkpoint["rng_state"])
+    print(f"Previous epoch: {epoch}")
+    return epoch
+
+
+def _move_on(scheduler: Any, epochs: int) -> None:
+    """Step a fresh scheduler `epochs` times, from the learning rates it started with."""
+    from dassl.optim.lr_scheduler import fast_forward
+
+    fast_forward(scheduler, epochs)
+
+
+def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
+    """Copy the weights that match by name and shape into the model and print the names of those that do not.
+
+    Raises:
+        ValueError: nothing matches, so the file belongs to another model.
+    """
+    checkpoint = load_checkpoint(weight_path)
+    weights = checkpoint.get("state_dict", checkpoint)
+    own = model.state_dict()
+    matched, discarded = {}, []
+    for key, value in weights.items():
+        name = key.removeprefix("module.")
+        if name in own and own[name].shape == value.shape:
+            matched[name] = value
+        else:
+            discarded.append(name)
+    if not matched:
+        raise ValueError(f'No weight in "{weight_path}" fits the model: names or shapes differ in all of {discarded}')
+    model.load_state_dict({**own, **matched})
+    print(f'Loaded {len(matched)} pretrained weights from "{weight_path}"')
+    if discarded:
+        print(f"Weights left out because their name or shape differs: {discarded}")
+
+
+def count_num_param(model: nn.Module | list[nn.Parameter]) -> int:
+    """Number of parameters of a model, or of a list of parameters."""
+    params = model.parameters() if isinstance(model, nn.Module) else model
+    return sum(p.numel() for p in params)
