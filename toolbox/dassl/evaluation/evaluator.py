@@ -58,7 +58,7 @@ class Classification(EvaluatorBase):
         if mo.ndim != 2 or gt.shape != mo.shape[:1]:
             raise ValueError(f"Outputs [batch, classes] and labels [batch] do not fit: {[*mo.shape]}, {[*gt.shape]}")
         if torch.isnan(mo).any():
-            raise FloatingPointError(f"The model's output is NaN for a sample between {self._total} and the next batch")
+            raise FloatingPointError(f"The model's output holds NaN in the batch after sample {self._total}")
         if gt.numel() and not 0 <= int(gt.min()) <= int(gt.max()) < mo.shape[1]:
             raise ValueError(f"A label is outside the {mo.shape[1]} classes: {gt.tolist()}")
         pred = mo.argmax(dim=1)

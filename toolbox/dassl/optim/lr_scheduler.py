@@ -118,7 +118,7 @@ def _schedule_proper(optimizer: Optimizer, optim_cfg: CfgNode) -> LRScheduler:
 
 
 def fast_forward(scheduler: LRScheduler, epochs: int) -> None:
-    """Step a scheduler that has not been stepped yet to the start of epoch `epochs`, whatever its optimizer did since."""
+    """Step a fresh scheduler to the start of epoch `epochs`, whatever learning rates its optimizer was given since."""
     for group, lr in zip(scheduler.optimizer.param_groups, scheduler.get_last_lr(), strict=True):
         group["lr"] = lr
     with warnings.catch_warnings():

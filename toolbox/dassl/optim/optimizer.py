@@ -52,9 +52,7 @@ def build_optimizer(
     else:
         param_groups = model.parameters() if isinstance(model, nn.Module) else model
     optimizer_class, options = _OPTIMIZERS[optim_cfg.NAME]
-    return optimizer_class(
-        param_groups, lr=optim_cfg.LR, weight_decay=optim_cfg.WEIGHT_DECAY, **options(optim_cfg)
-    )
+    return optimizer_class(param_groups, lr=optim_cfg.LR, weight_decay=optim_cfg.WEIGHT_DECAY, **options(optim_cfg))
 
 
 def _staged_groups(model: nn.Module, optim_cfg: CfgNode) -> list[dict[str, Any]]:

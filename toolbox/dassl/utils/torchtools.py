@@ -19,14 +19,14 @@ EPOCH_NAME = "model.pth.tar-{}"
 POINTER_NAME = "checkpoint"
 
 
-class InertObject(dict):
+class InertObject:
     """Stands in for an object of an upstream checkpoint: takes its contents and does nothing with them."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> InertObject:
         return super().__new__(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__()
+        pass
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -37,15 +37,20 @@ def _inert_type(name: str) -> type:
     return type(name, (InertObject,), {})
 
 
+def _plain_dict(*_: Any) -> dict:
+    """Stands in for defaultdict, which the reader does not fill."""
+    return {}
+
+
 # Upstream's warm-up pickles its successor, and with it the optimizer. These names are let through, as inert objects.
 _UPSTREAM_GLOBALS = [
     *(f"torch.optim.lr_scheduler.{name}" for name in ("CosineAnnealingLR", "StepLR", "MultiStepLR")),
     *(f"torch.optim.{name.lower()}.{name}" for name in ("SGD", "Adam", "AdamW", "RMSprop", "RAdam")),
     "dassl.optim.radam.RAdam",
-    "collections.defaultdict",
     "builtins.dict",
 ]
 _ALLOWED = [(_inert_type(name.rpartition(".")[2]), name) for name in _UPSTREAM_GLOBALS]
+_ALLOWED.append((_plain_dict, "collections.defaultdict"))
 
 
 def save_checkpoint(
@@ -60,11 +65,12 @@ def save_checkpoint(
     Args:
         state: needs `state_dict` and `epoch`; tensors and plain values only, or it cannot be read again.
         is_best: also copy it to model-best.pth.tar.
-        remove_module_from_keys: strip the `module.` that nn.DataParallel puts before names.
+        remove_module_from_keys: strip the `module.` that nn.DataParallel puts before every name.
         model_name: a file name to use instead of model.pth.tar-<epoch>.
     """
-    if remove_module_from_keys:
-        state = {**state, "state_dict": {k.removeprefix("module."): v for k, v in state["state_dict"].items()}}
+    weights = state["state_dict"]
+    if remove_module_from_keys and all(key.startswith("module.") for key in weights):
+        state = {**state, "state_dict": {key.removeprefix("module."): value for key, value in weights.items()}}
     fpath = os.path.join(save_dir, model_name or EPOCH_NAME.format(state["epoch"]))
     with atomic_path(fpath) as temporary:
         torch.save(state, temporary)

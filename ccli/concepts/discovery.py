@@ -1,0 +1,71 @@
+"""Visual concepts: the image-side counterparts of text concepts, found in the training images."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+SOURCES = ("visual", "text", "random", "images", "features")
+
+
+def discover(concepts: torch.Tensor, features: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each text concept, the normalised mean of the images that answer to it most.
+
+    c_i = norm(mean of f_j, j in T_i), T_i the top K of t_i . f_j (CCLI, "visual concepts").
+
+    Args:
+        concepts: text concepts t [I, D], unit rows.
+        features: training images f [J, D], unit rows.
+        top_k: K, clipped to J.
+
+    Returns:
+        Visual concepts [I, D], unit rows, and the images behind each [I, K], best first.
+    """
+    k = min(top_k, len(features))
+    picks = torch.cat([(chunk @ features.T).topk(k, dim=1).indices for chunk in concepts.split(512)])
+    return F.normalize(features[picks].mean(1), dim=-1), picks
+
+
+def mix(vectors: torch.Tensor, concepts: torch.Tensor, text_share: float) -> torch.Tensor:
+    """Cross-modal concepts [I, D]: (1 - share) of a vector and share of its text concept.
+
+    Each side is centred first and given unit rows, so that the gap between image and text features does not enter.
+    """
+    if text_share == 0:
+        return vectors
+    sides = [F.normalize(x - x.mean(0), dim=-1) for x in (vectors, concepts)]
+    return F.normalize((1 - text_share) * sides[0] + text_share * sides[1], dim=-1)
+
+
+def concept_vectors(
+    source: str, concepts: torch.Tensor, features: torch.Tensor, top_k: int, seed: int, text_share: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The vectors that images are compared with: the method's, or one of its controls.
+
+    Args:
+        source: "visual" (the method); "text": the text concepts themselves; "random": random unit vectors;
+            "images": means of `top_k` random training images; "features": the axes of feature space, so that the
+            representation is the feature itself.
+        text_share: above 0, "visual" and its counterparts are mixed with their text concepts (see `mix`).
+
+    Returns:
+        Vectors [I, D], unit rows, and for "visual" and "images" the images behind each [I, K].
+
+    Raises:
+        ValueError: an unknown source.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if source == "visual":
+        vectors, picks = discover(concepts, features, top_k)
+        return mix(vectors, concepts, text_share), picks
+    if source == "text":
+        return concepts, None
+    if source == "random":
+        return F.normalize(torch.randn(concepts.shape, generator=generator).to(concepts), dim=-1), None
+    if source == "images":
+        k = min(top_k, len(features))
+        order = torch.rand(len(concepts), len(features), generator=generator).argsort(dim=1)[:, :k].to(features.device)
+        return mix(F.normalize(features[order].mean(1), dim=-1), concepts, text_share), order
+    if source == "features":
+        return torch.eye(features.shape[1]).to(features), None
+    raise ValueError(f"unknown source {source!r}; use one of {', '.join(SOURCES)}")

@@ -1,0 +1,139 @@
+"""Concept inference: zero-shot logits plus what a small network infers from an image's concepts.
+
+    logits = temperature * scale * f W^T + alpha * g(r(f))
+
+The plain form (temperature 1; r = similarities to all visual concepts; g = MLP I -> h -> N) follows the abstract of CCLI
+(Zhang, Zhang, Tang, He; arXiv 2307.15460). The convex form replaces the MLP by one linear layer on the concept space, fitted
+by penalised maximum likelihood: a maximum a posteriori estimate whose prior covariance is that of the concepts.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..concepts.representation import ConceptSpace, Similarity
+from ..task import FewShotTask
+
+
+class ConceptInference(nn.Module):
+    """The fused classifier; f [B, D] -> logits [B, N].
+
+    Args:
+        representation: r, a module f [B, D] -> [B, R].
+        network: g, a module [B, R] -> [B, N].
+        text_features: W [N, D], unit rows.
+        logit_scale: exp(logit_scale) of the model.
+        temperature: share of the logit scale that zero-shot logits keep.
+        alpha: weight of the network; at 0 predictions are zero-shot's.
+    """
+
+    def __init__(
+        self, representation: nn.Module, network: nn.Module, text_features: torch.Tensor, logit_scale: float,
+        temperature: float = 1.0, alpha: float = 1.0,
+    ):  # fmt: skip
+        super().__init__()
+        self.representation, self.network = representation, network
+        self.register_buffer("text_features", text_features.clone())
+        self.register_buffer("zero_shot_scale", torch.tensor(float(temperature * logit_scale)))
+        self.register_buffer("alpha", torch.tensor(float(alpha)))
+
+    def parts(self, f: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Zero-shot logits and the network's, both [B, N]; their sum with weight alpha is `forward`."""
+        return self.zero_shot_scale * f @ self.text_features.T, self.network(self.representation(f))
+
+    def forward(self, f: torch.Tensor) -> torch.Tensor:
+        zero_shot, inferred = self.parts(f)
+        return zero_shot + self.alpha * inferred
+
+
+def build(
+    vectors: torch.Tensor, task: FewShotTask, representation: str, beta: float, class_axes: bool, network: str,
+    hidden: int, penalty: float, temperature: float, alpha: float, seed: int,
+) -> ConceptInference:  # fmt: skip
+    """A head on concept vectors [I, D]; the "convex" network comes fitted, the "mlp" is to be trained."""
+    features, width = task.train.features, task.num_classes
+    if representation == "space":
+        r = ConceptSpace([task.text_features, vectors] if class_axes else [vectors], features)
+    else:
+        r = Similarity(vectors, features, representation, beta)
+    if network == "convex":
+        g = nn.Linear(r.width, width, bias=False).to(features.device)
+    else:
+        g = mlp(r.width, hidden, width, seed).to(features.device)
+    model = ConceptInference(r, g, task.text_features, task.logit_scale, temperature, alpha).to(features.device)
+    if network == "convex":
+        views = features if task.train.views is None else task.train.views
+        fit_convex(model, views, task.train.labels, penalty)
+    return model
+
+
+def from_state(state: dict[str, torch.Tensor], representation: str, beta: float) -> ConceptInference:
+    """A head out of its state_dict, with whatever numbers of classes and concepts that has."""
+    text = state["text_features"]
+    if representation == "space":
+        r = ConceptSpace.of(state["representation.mean"], state["representation.projection"])
+    else:
+        concepts = state["representation.concepts"]
+        r = Similarity(concepts, torch.zeros(1, concepts.shape[1]), representation, beta)
+    if "network.weight" in state:
+        g = nn.Linear(r.width, len(text), bias=False)
+    else:
+        g = mlp(r.width, len(state["network.0.bias"]), len(text), 0)
+    model = ConceptInference(r, g, text, 1.0)
+    model.load_state_dict(state)
+    return model
+
+
+def mlp(width: int, hidden: int, classes: int, seed: int) -> nn.Sequential:
+    """The two-layer network R -> h -> N; its start depends on `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+
+def fit_convex(
+    model: ConceptInference, features: torch.Tensor, labels: torch.Tensor, penalty: float, steps: int = 200
+) -> float:
+    """Fit a linear network B [N, R] (no bias) by penalised maximum likelihood, from zero, by L-BFGS.
+
+        B = argmin  sum_j CE(zero-shot_j + alpha B r_j, y_j) + penalty / 2 ||B||^2
+
+    A convex problem: no learning rate, no epochs. Views of an image share its weight.
+
+    Args:
+        model: its network must be one `nn.Linear` without bias; set in place.
+        features: [J, D] or views [V, J, D]; labels: [J].
+
+    Returns:
+        The objective reached.
+
+    Raises:
+        FloatingPointError: the objective is not finite.
+    """
+    views = features[None] if features.ndim == 2 else features
+    share = 1.0 / len(views)
+    with torch.no_grad():
+        zero_shot = model.zero_shot_scale * views @ model.text_features.T  # [V, J, N]
+        r = model.alpha * model.representation(views.flatten(0, 1))  # [V * J, R]
+    labels = labels.repeat(len(views))
+    zero_shot = zero_shot.flatten(0, 1)
+    weight = torch.zeros_like(model.network.weight, requires_grad=True)
+    optim = torch.optim.LBFGS(
+        [weight], max_iter=steps, history_size=10, tolerance_grad=1e-5, tolerance_change=1e-9, line_search_fn="strong_wolfe"
+    )
+
+    def objective() -> torch.Tensor:
+        optim.zero_grad()
+        loss = share * F.cross_entropy(zero_shot + r @ weight.T, labels, reduction="sum") + penalty / 2 * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optim.step(objective)
+    with torch.no_grad():
+        model.network.weight.copy_(weight)
+    reached = float(objective().detach())
+    if not reached < float("inf"):
+        raise FloatingPointError(f"concept inference: the objective is {reached}; check the features and TRAINER.CCLI.PENALTY")
+    return reached

@@ -1,0 +1,83 @@
+"""A few-shot task in feature space: all that a method is given, whatever its images came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch.nn import functional as F
+
+from .errors import CcliError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labelled image features. Rows are unit length.
+
+    features: [n, D]; labels: [n]; views: [V, n, D], augmented views of the same images, or None where there are none.
+    """
+
+    features: torch.Tensor
+    labels: torch.Tensor
+    views: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: torch.Tensor) -> Split:
+        return Split(self.features[rows], self.labels[rows], None if self.views is None else self.views[:, rows])
+
+
+@dataclass(frozen=True)
+class FewShotTask:
+    """Classes with their text features, the shots, and what may be chosen and tested on.
+
+    text_features: [N, D] unit rows, or None (a bundle without); text_norms: [N], their length before normalisation.
+    logit_scale: exp(logit_scale) of the model. concept_features: [I, D] unit rows of text concepts, or None.
+    """
+
+    classnames: tuple[str, ...]
+    text_features: torch.Tensor | None
+    text_norms: torch.Tensor | None
+    logit_scale: float
+    train: Split
+    val: Split | None
+    test: Split
+    concepts: tuple[str, ...] = ()
+    concept_features: torch.Tensor | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classnames)
+
+    @property
+    def shots(self) -> int:
+        """Training images of the smallest class that has any."""
+        counts = torch.bincount(self.train.labels, minlength=self.num_classes)
+        return int(counts[counts > 0].min()) if len(self.train) else 0
+
+    def fold(self, kept: torch.Tensor, held: torch.Tensor) -> tuple[FewShotTask, Split]:
+        """A task with only the `kept` training rows and without validation set, and the `held` ones to choose on."""
+        return replace(self, train=self.train.take(kept), val=None), self.train.take(held)
+
+    def to(self, device: torch.device | str) -> FewShotTask:
+        def move(x):
+            if isinstance(x, Split):
+                return Split(move(x.features), move(x.labels), move(x.views))
+            return x.to(device) if isinstance(x, torch.Tensor) else x
+
+        return replace(self, **{name: move(value) for name, value in vars(self).items()})
+
+
+def unit(x: torch.Tensor, what: str = "features") -> torch.Tensor:
+    """Rows scaled to length one; x: [..., D].
+
+    Raises:
+        CcliError: a row is not finite, or zero.
+    """
+    if not torch.isfinite(x).all():
+        raise CcliError(f"{what} hold values that are not finite; encode them again")
+    if x.numel() and float(x.norm(dim=-1).min()) == 0:
+        raise CcliError(f"{what} hold a row of zeros, which has no direction; encode them again")
+    return F.normalize(x, dim=-1)

@@ -1,0 +1,116 @@
+"""concept_shapes: generated pictures whose classes are combinations of shared parts, and its four shifted versions.
+
+24 classes (see `scenes.classes`), 64x64 pixels: per class 32 training, 16 validation and 100 test images; the shifted versions
+have 60 test images a class and are for evaluation only. Made on first use, always the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from pathlib import Path
+
+import filelock
+import numpy as np
+from dassl.data.datasets import DATASET_REGISTRY
+from tqdm import tqdm
+
+from ccli.errors import CcliError
+
+from .few_shot import PARTS, FewShotDataset, read_split
+from .scenes.classes import CLASSES
+from .scenes.render import render
+from .scenes.sample import class_scene
+
+NAMES = tuple(CLASSES)
+SPLIT_FILE = "split_zhou_ConceptShapes.json"
+
+
+@DATASET_REGISTRY.register()
+class ConceptShapes(FewShotDataset):
+    """The source: train, val and test of all classes."""
+
+    dataset_dir = short_name = "concept_shapes"
+    shift = ""
+    names = NAMES
+    counts = {"train": 32, "val": 16, "test": 100}
+
+    def __init__(self, cfg):
+        root = Path(cfg.DATASET.ROOT or ".").expanduser().absolute()
+        folder = root / self.dataset_dir
+        if not (folder / SPLIT_FILE).exists():
+            _make(folder, self.names, self.counts, self.shift)
+        items = read_split(folder / SPLIT_FILE)
+        items = {part: [(str(folder / "images" / p), label, name) for p, label, name in items[part]] for part in PARTS}
+        super().__init__(cfg, items, class_ids=list(self.names))
+
+
+@DATASET_REGISTRY.register()
+class ConceptShapesV2(ConceptShapes):
+    """A new draw: any rotation, wider sizes, odd light. All classes."""
+
+    dataset_dir = short_name = "concept_shapes_v2"
+    shift = "v2"
+    test_only = True
+    counts = {"test": 60}
+
+
+@DATASET_REGISTRY.register()
+class ConceptShapesSketch(ConceptShapesV2):
+    """Coloured line drawings. All classes."""
+
+    dataset_dir = short_name = "concept_shapes_sketch"
+    shift = "sketch"
+
+
+@DATASET_REGISTRY.register()
+class ConceptShapesA(ConceptShapesV2):
+    """Small objects among many large distractors. Every other class."""
+
+    dataset_dir = short_name = "concept_shapes_a"
+    shift = "a"
+    names = NAMES[::2]
+
+
+@DATASET_REGISTRY.register()
+class ConceptShapesR(ConceptShapesV2):
+    """Outlined objects, faded or blurry, on a plain background. Every third class."""
+
+    dataset_dir = short_name = "concept_shapes_r"
+    shift = "r"
+    names = NAMES[::3]
+
+
+def _make(folder: Path, names: tuple[str, ...], counts: dict[str, int], shift: str) -> None:
+    """Draw all images beside the folder and move it into place when complete."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder.with_name(f".{folder.name}.lock")):
+            if (folder / SPLIT_FILE).exists():
+                return
+            scratch = folder.with_name(f".{folder.name}.part")
+            shutil.rmtree(scratch, ignore_errors=True)
+            split = _draw_images(scratch / "images", names, counts, shift)
+            (scratch / SPLIT_FILE).write_text(json.dumps(split))
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(scratch, folder)
+    except OSError as error:
+        raise CcliError(f"cannot write {folder} ({error.strerror or error}); choose another --root") from error
+
+
+def _draw_images(folder: Path, names: tuple[str, ...], counts: dict[str, int], shift: str) -> dict[str, list]:
+    split: dict[str, list] = {part: [] for part in PARTS}
+    total = len(names) * sum(counts.values())
+    with tqdm(total=total, desc=f"Drawing {folder.parent.name.strip('.').removesuffix('.part')}", unit="") as bar:
+        for part, count in counts.items():
+            for label, name in enumerate(names):
+                rng = np.random.default_rng(zlib.crc32(f"concept_shapes/{shift}/{part}/{name}".encode()))
+                where = folder / part / name.replace(" ", "_")
+                where.mkdir(parents=True)
+                for k in range(count):
+                    render(class_scene(CLASSES[name], rng, shift), rng).save(where / f"{k:03d}.png", compress_level=1)
+                    split[part].append([f"{part}/{where.name}/{k:03d}.png", label, name])
+                bar.update(count)
+    return split

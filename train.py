@@ -1,0 +1,163 @@
+"""One run: train a method on a data set (or evaluate a finished one), with CoOp's command line.
+
+    python train.py --root DATA --seed 1 --trainer CCLI --dataset-config-file configs/datasets/concept_shapes.yaml \\
+        --config-file configs/trainers/CCLI/demo_clip.yaml --output-dir output/try DATASET.NUM_SHOTS 16
+
+Merged in this order: data set yaml, trainer yaml, flags, KEY VALUE pairs. The run ends by writing result.json into
+--output-dir. scripts/ccli/main.sh calls this for several seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import pkgutil
+import sys
+from pathlib import Path
+
+from ccli.errors import CcliError, nearest
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--root", default="", help="folder of the data sets")
+    add("--output-dir", default="", help="where log, checkpoints and result.json go")
+    add("--resume", default="", help="folder to resume from (an unfinished --output-dir is resumed anyway)")
+    add("--seed", type=int, default=-1, help="of the draw, the start and the order of batches; -1: none")
+    add("--source-domains", nargs="+", help="source domains (kept for Dassl)")
+    add("--target-domains", nargs="+", help="target domains (kept for Dassl)")
+    add("--transforms", nargs="+", help="data augmentation (kept for Dassl)")
+    add("--config-file", default="", help="the trainer's yaml: configs/trainers/TRAINER/CFG.yaml")
+    add("--dataset-config-file", default="", help="the data set's yaml: configs/datasets/NAME.yaml")
+    add("--trainer", default="", help="CCLI, ZeroshotCLIP ...")
+    add("--backbone", default="", help="RN50, ViT-B/16, demo-clip, any open_clip NAME@TAG, or a path to local weights")
+    add("--head", default="", help="name of a head (kept for Dassl)")
+    add("--eval-only", action="store_true", help="test the run in --model-dir, train nothing")
+    add("--model-dir", default="", help="a finished run's folder")
+    add("--load-epoch", type=int, help="its checkpoint of this epoch")
+    add("--no-train", action="store_true", help="build everything, train nothing")
+    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, such as DATASET.NUM_SHOTS 16 TRAINER.CCLI.TOP_K 5")
+    return parser.parse_args(argv)
+
+
+def setup_cfg(args: argparse.Namespace):
+    """Defaults, the keys of all trainers and data sets, then the four sources in their order."""
+    from dassl.config import get_cfg_default
+
+    cfg = get_cfg_default()
+    for package in ("ccli.trainers", "ccli.datasets"):
+        for module in import_all(package):
+            getattr(module, "extend_cfg", lambda cfg: None)(cfg)
+    for path in (args.dataset_config_file, args.config_file):
+        if path:
+            merge_file(cfg, path)
+    flags = {
+        "DATASET.ROOT": args.root, "OUTPUT_DIR": args.output_dir, "RESUME": args.resume,
+        "DATASET.SOURCE_DOMAINS": args.source_domains, "DATASET.TARGET_DOMAINS": args.target_domains,
+        "INPUT.TRANSFORMS": args.transforms, "TRAINER.NAME": args.trainer, "MODEL.BACKBONE.NAME": args.backbone,
+        "MODEL.HEAD.NAME": args.head, "CFG_NAME": Path(args.config_file).stem,
+    }  # fmt: skip
+    pairs = [x for key, value in flags.items() if value for x in (key, value)]
+    cfg.SEED = args.seed
+    merge_pairs(cfg, pairs + args.opts)
+    if "USE_CUDA" in args.opts and cfg.USE_CUDA:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise CcliError("USE_CUDA True was asked for and there is no CUDA device here; leave it out to use what is there")
+    cfg.freeze()
+    return cfg
+
+
+def import_all(package: str) -> list:
+    """Import every module of a package, so that trainers and data sets register themselves."""
+    try:
+        folder = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise CcliError(f"{error.name} is not installed: run `pip install -r requirements.txt` in the checkout") from error
+    names = [m.name for m in pkgutil.iter_modules(folder.__path__) if not m.ispkg]
+    return [importlib.import_module(f"{package}.{name}") for name in names]
+
+
+def merge_file(cfg, path: str) -> None:
+    if not Path(path).is_file():
+        siblings = {p.stem for p in Path(path).parent.glob("*.yaml")}
+        raise CcliError(f"no configuration {path}.{nearest(Path(path).stem, siblings)}")
+    try:
+        cfg.merge_from_file(path)
+    except KeyError as error:
+        key = str(error).strip("'\"").rpartition(" ")[2]
+        raise CcliError(f"{path}: unknown option {key}.{nearest(key, all_keys(cfg))}") from error
+    except Exception as error:
+        raise CcliError(f"{path}: {str(error).splitlines()[0]}") from error
+
+
+def merge_pairs(cfg, pairs: list) -> None:
+    if len(pairs) % 2:
+        raise CcliError(f"options come as KEY VALUE pairs, but {pairs[-1]!r} stands alone")
+    known = all_keys(cfg)
+    for key, value in zip(pairs[::2], pairs[1::2]):
+        if key not in known:
+            raise CcliError(f"unknown option {key}.{nearest(key, known)} The defaults are listed at the head of any log.txt")
+        try:
+            cfg.merge_from_list([key, value])
+        except (ValueError, SyntaxError) as error:
+            raise CcliError(f"option {key}: {value!r} does not fit ({str(error).splitlines()[0]})") from error
+
+
+def all_keys(node, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in node.items():
+        keys += all_keys(value, f"{prefix}{key}.") if hasattr(value, "merge_from_list") else [prefix + key]
+    return keys
+
+
+def run(args: argparse.Namespace) -> None:
+    cfg = setup_cfg(args)
+    from dassl.data.datasets import DATASET_REGISTRY
+    from dassl.engine import TRAINER_REGISTRY, build_trainer
+    from dassl.utils import collect_env_info, set_random_seed, setup_logger
+
+    for what, name, registry in (
+        ("trainer", cfg.TRAINER.NAME, TRAINER_REGISTRY), ("data set", cfg.DATASET.NAME, DATASET_REGISTRY),
+    ):  # fmt: skip
+        known = registry.registered_names()
+        if name not in known:
+            raise CcliError(f"unknown {what} {name!r}; there are {', '.join(known)}.{nearest(name, known)}")
+    if cfg.SEED >= 0:
+        print(f"Setting fixed seed: {cfg.SEED}")
+        set_random_seed(cfg.SEED)
+    setup_logger(cfg.OUTPUT_DIR)
+    banner("Arguments", "\n".join(f"{key}: {value}" for key, value in sorted(vars(args).items())))
+    banner("Config", str(cfg))
+    banner("System info", collect_env_info())
+    trainer = build_trainer(cfg)
+    if args.eval_only:
+        trainer.load_model(args.model_dir, epoch=args.load_epoch)
+        trainer.test()
+    elif not args.no_train:
+        trainer.train()
+
+
+def banner(title: str, text: str) -> None:
+    stars = "*" * (len(title) + 6)
+    print(f"{stars}\n** {title} **\n{stars}\n{text}")
+
+
+def main() -> None:
+    args = arguments()
+    try:
+        run(args)
+    except (CcliError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command resumes")
+    finally:
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    main()

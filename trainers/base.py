@@ -1,0 +1,219 @@
+"""FeatureTrainer: Dassl's hooks over stored features. A method adds check_cfg, make_head and little else."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+import yaml
+from dassl.data.datasets import build_dataset
+from dassl.engine import TrainerX
+from dassl.metrics import compute_accuracy
+
+from ccli import selection
+from ccli.batches import FeatureBatches
+from ccli.clip import PRECISIONS
+from ccli.errors import CcliError, nearest
+from ccli.methods.training import step
+from ccli.runs import versions, write_record
+from ccli.task import FewShotTask, Split
+
+from .checkpoints import read_checkpoint, read_classes, write_classes
+from .sources import feature_source, make_task
+
+HEAD = "head"  # the name of the registered model, and of its folder of checkpoints
+
+
+def extend_cfg(cfg) -> None:
+    """Add the keys that all feature trainers share."""
+    from yacs.config import CfgNode
+
+    cfg.setdefault("PROTOCOL", "validation")  # validation | fixed | paper: what hyper-parameters are chosen on
+    cfg.setdefault("CFG_NAME", "")  # the yaml's stem, for the record
+    cfg.DATASET.setdefault("SUBSAMPLE_CLASSES", "all")
+    cfg.setdefault("FEATURES", CfgNode())
+    cfg.FEATURES.setdefault("STORE", "")  # where features are kept; CCLI_STORE or DATA/.ccli_features where empty
+    cfg.FEATURES.setdefault("PRECISION", "fp32")  # fp32 | bf16
+    cfg.FEATURES.setdefault("VIEWS", 10)  # augmented views of a training image; 0 for none
+    cfg.FEATURES.setdefault("CROP", (0.5, 1.0))  # their share of the image's area
+    cfg.FEATURES.setdefault("TEMPLATES", "single")  # single | imagenet7 | imagenet80
+    cfg.FEATURES.setdefault("VOCABULARY", "")  # a file of text concepts; the packaged one where empty
+
+
+class FeatureTrainer(TrainerX):
+    """Trains and tests a head on features that were encoded once.
+
+    A subclass has `make_head(task)`; a gradient method also `make_optim(head, task, batches)`; a method with something to
+    choose `select()`; and `head_from_state(state)` rebuilds a head from a checkpoint, whatever its number of classes.
+    """
+
+    uses_text = True
+    uses_concepts = False
+    uses_views = False
+    has_network = True  # False where nothing is learnt from images
+
+    def check_cfg(self, cfg) -> None:
+        selection.check_protocol(cfg.PROTOCOL)
+        if cfg.FEATURES.PRECISION not in PRECISIONS:
+            hint = nearest(cfg.FEATURES.PRECISION, PRECISIONS)
+            raise CcliError(f"unknown FEATURES.PRECISION {cfg.FEATURES.PRECISION!r}; use {', '.join(PRECISIONS)}.{hint}")
+        if not 0 < cfg.FEATURES.CROP[0] <= cfg.FEATURES.CROP[1] <= 1:
+            raise CcliError(f"FEATURES.CROP {tuple(cfg.FEATURES.CROP)} must be two shares of the area, 0 < low <= high <= 1")
+        if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
+            raise CcliError(f"DATASET.SUBSAMPLE_CLASSES {cfg.DATASET.SUBSAMPLE_CLASSES!r}: {cfg.TRAINER.NAME} takes all classes")
+
+    def build_data_loader(self) -> None:
+        self.seconds: dict[str, float] = {}
+        dataset = build_dataset(self.cfg)
+        self.source = feature_source(self.cfg, dataset, self.device)
+        with self._clock("encode"):
+            test, val = self.source.test(), self.source.val()
+        self.test_loader = self._loader(test)
+        self.val_loader = self._loader(val) if val is not None else None
+        self.train_loader_x = self.train_loader_u = None  # made by before_train, so that evaluation encodes nothing
+        self.num_classes, self.lab2cname = dataset.num_classes, dataset.lab2cname
+        self.num_source_domains = len(self.cfg.DATASET.SOURCE_DOMAINS)
+        self.dm = SimpleNamespace(
+            dataset=dataset, num_classes=self.num_classes, lab2cname=self.lab2cname, train_loader_x=None,
+            train_loader_u=None, val_loader=self.val_loader, test_loader=self.test_loader,
+        )  # fmt: skip
+        self.subset: torch.Tensor | None = None  # columns of the logits that are classes of this data set
+
+    def build_model(self) -> None:
+        """Nothing yet: the head is made from the shots by before_train, or from a checkpoint by load_model."""
+        self.head = self.optim = self.sched = None
+
+    def before_train(self) -> None:
+        self._set_up()
+        super().before_train()
+        self._started = time.time()
+
+    def _set_up(self) -> None:
+        dataset = self.dm.dataset
+        if getattr(dataset, "test_only", False) and self.has_network:
+            raise CcliError(
+                f"{self.cfg.DATASET.NAME} is for evaluation only: train on its source and use --eval-only --model-dir RUN"
+            )
+        with self._clock("encode"):
+            self.task = make_task(self.source, self.uses_text, self.uses_concepts, self.uses_views)
+        self.train_loader_x = self.dm.train_loader_x = self._loader(self.task.train, train=True)
+        with self._clock("fit"):
+            self.head = self.make_head(self.task).to(self.device)
+            self.optim, self.sched = self.make_optim(self.head, self.task)
+        if self.optim is None:
+            self.max_epoch = 0
+        self.register_model(HEAD, self.head, self.optim, self.sched)
+        write_classes(self.output_dir, list(self.lab2cname.values()), _class_ids(dataset))
+
+    def make_head(self, task: FewShotTask) -> torch.nn.Module:
+        """A module f [B, D] -> logits [B, N]; fitted already where the method needs no epochs."""
+        raise NotImplementedError
+
+    def make_optim(self, head: torch.nn.Module, task: FewShotTask):
+        """(optimiser, scheduler per step) for a gradient method."""
+        return None, None
+
+    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+        raise NotImplementedError
+
+    def select(self) -> tuple[str, dict]:
+        """Choose hyper-parameters and set them in the head: (what they were chosen on, their values)."""
+        return "none", {}
+
+    def before_epoch(self) -> None:
+        self.train_loader_x.epoch = self.epoch
+
+    def forward_backward(self, batch: dict) -> dict[str, float]:
+        loss, logits = step(self.head, batch, self.optim)
+        self.update_lr()
+        return {"loss": loss.item(), "acc": float(compute_accuracy(logits, batch["label"])[0])}
+
+    def after_train(self) -> None:
+        self.seconds["fit"] += time.time() - self._started
+        with self._clock("select"):
+            self.selected_by, self.hyper_parameters = self.select()
+        self.save_model(max(self.max_epoch - 1, 0), self.output_dir)
+        for name, value in self.hyper_parameters.items():
+            print(f"{name} = {value} (selected by: {self.selected_by})")
+        with self._clock("test"):
+            super().after_train()
+        if not self.cfg.TEST.NO_TEST:
+            write_record(self.output_dir, self.record())
+
+    def model_inference(self, input: torch.Tensor) -> torch.Tensor:
+        logits = self.head(input)
+        return logits if self.subset is None else logits[:, self.subset]
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load a finished run's head; where this data set has a subset of its classes, restrict the logits to them."""
+        if not directory:
+            return
+        self.head = self.head_from_state(read_checkpoint(Path(directory) / HEAD, epoch)).to(self.device).eval()
+        if HEAD in self._models:
+            self._models[HEAD] = self.head
+        known, wanted = read_classes(directory), _class_ids(self.dm.dataset)
+        self.subset = None if known == wanted else class_subset(known, wanted).to(self.device)
+
+    def record(self) -> dict:
+        """The run's record, from the evaluator's counts."""
+        cfg, true, predicted = self.cfg, self.evaluator._y_true, self.evaluator._y_pred
+        correct, total = [0] * self.num_classes, [0] * self.num_classes
+        for label, guess in zip(true, predicted):
+            total[label] += 1
+            correct[label] += label == guess
+        return {
+            "dataset": getattr(self.dm.dataset, "short_name", "") or cfg.DATASET.NAME,
+            "trainer": cfg.TRAINER.NAME, "cfg": cfg.CFG_NAME, "backbone": self.source.backbone,
+            "shots": cfg.DATASET.NUM_SHOTS, "seed": cfg.SEED, "protocol": cfg.PROTOCOL, "selected_by": self.selected_by,
+            "correct": sum(correct), "total": sum(total), "accuracy": 100 * sum(correct) / sum(total),
+            "per_class": [
+                {"name": name, "correct": correct[k], "total": total[k]} for k, name in self.lab2cname.items()
+            ],
+            "predictions": list(predicted), "hyper_parameters": self.hyper_parameters,
+            "seconds": {k: round(v, 3) for k, v in self.seconds.items()}, "versions": versions(), "config": plain_config(cfg),
+        }  # fmt: skip
+
+    def _loader(self, split: Split, train: bool = False) -> FeatureBatches:
+        node = self.cfg.DATALOADER.TRAIN_X if train else self.cfg.DATALOADER.TEST
+        return FeatureBatches(split, node.BATCH_SIZE, shuffle=train, seed=self.cfg.SEED)
+
+    @contextmanager
+    def _clock(self, phase: str):
+        start = time.time()
+        yield
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.time() - start
+
+
+def class_subset(known: list[str], wanted: list[str]) -> torch.Tensor:
+    """Columns [n] of `known` class ids that are the `wanted` ones, in the order of the latter.
+
+    Raises:
+        CcliError: a wanted class is not known.
+    """
+    where = {name: k for k, name in enumerate(known)}
+    missing = [name for name in wanted if name not in where]
+    if missing:
+        raise CcliError(
+            f"the model knows {len(known)} classes, but not {missing[0]!r}"
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "") + " of this data set; train it on this one"
+        )  # fmt: skip
+    return torch.tensor([where[name] for name in wanted])
+
+
+def plain_config(cfg) -> dict:
+    """The configuration as plain values, without the places of this machine."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    for node, key in ((cfg, "OUTPUT_DIR"), (cfg, "RESUME"), (cfg.DATASET, "ROOT"), (cfg.FEATURES, "STORE")):
+        node[key] = ""
+    if "BUNDLE" in cfg.DATASET:
+        cfg.DATASET.BUNDLE = Path(cfg.DATASET.BUNDLE).name
+    return json.loads(json.dumps(yaml.safe_load(cfg.dump())))
+
+
+def _class_ids(dataset) -> list[str]:
+    return list(getattr(dataset, "class_ids", None) or dataset.classnames)

@@ -1,0 +1,135 @@
+"""CCLI: Cross-Modal Concept Learning and Inference (Zhang, Zhang, Tang, He; arXiv 2307.15460)."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from dassl.engine import TRAINER_REGISTRY
+
+from ccli import selection
+from ccli.batches import FeatureBatches
+from ccli.concepts.discovery import SOURCES, concept_vectors
+from ccli.concepts.representation import KINDS
+from ccli.errors import CcliError, nearest
+from ccli.methods import concept_inference
+from ccli.methods.training import adamw_cosine, train
+from ccli.task import FewShotTask
+
+from .base import FeatureTrainer
+from .base import extend_cfg as extend_base
+
+NETWORKS = ("mlp", "convex")
+
+
+def extend_cfg(cfg) -> None:
+    """Add TRAINER.CCLI and the keys that all feature trainers share."""
+    from yacs.config import CfgNode
+
+    extend_base(cfg)
+    cfg.TRAINER.setdefault("CCLI", CfgNode())
+    node = cfg.TRAINER.CCLI
+    node.setdefault("SOURCE", "visual")  # visual (the method) | text | random | images | features (controls)
+    node.setdefault("TOP_K", 3)  # images behind a visual concept
+    node.setdefault("TEXT_SHARE", 0.0)  # how much of the text concept a visual concept keeps, 0 to 1
+    node.setdefault("REPRESENTATION", "plain")  # plain | standardised | affinity | space
+    node.setdefault("BETA", 5.0)  # sharpness of affinity
+    node.setdefault("CLASS_AXES", True)  # space: class texts span it too
+    node.setdefault("NETWORK", "mlp")  # mlp (AdamW, OPTIM.MAX_EPOCH epochs) | convex (one layer, penalised likelihood)
+    node.setdefault("HIDDEN", 512)  # mlp: width of the hidden layer
+    node.setdefault("PENALTY", 0.3)  # convex: lambda
+    node.setdefault("TEMPERATURE", 1.0)  # share of the logit scale that zero-shot logits keep
+    node.setdefault("ALPHA", 1.0)  # weight of the network while it is fitted, and where nothing chooses another
+    node.setdefault("ALPHAS", (0.0, 0.25, 0.5, 1.0, 2.0))  # candidates, as multiples of ALPHA; 0 is zero-shot
+
+
+@TRAINER_REGISTRY.register()
+class CCLI(FeatureTrainer):
+    """Visual concepts from the shots, images on them, a network that infers the class, fused with zero-shot."""
+
+    uses_concepts = True
+    uses_views = True
+
+    def check_cfg(self, cfg) -> None:
+        super().check_cfg(cfg)
+        node = cfg.TRAINER.CCLI
+        for key, known in (("SOURCE", SOURCES), ("REPRESENTATION", KINDS), ("NETWORK", NETWORKS)):
+            if node[key] not in known:
+                hint = nearest(str(node[key]), known)
+                raise CcliError(f"unknown TRAINER.CCLI.{key} {node[key]!r}; use one of {', '.join(known)}.{hint}")
+        for key in ("TOP_K", "HIDDEN", "PENALTY", "TEMPERATURE", "ALPHA", "BETA"):
+            if not node[key] > 0:
+                raise CcliError(f"TRAINER.CCLI.{key} is {node[key]}; it must be above 0")
+        if not 0 <= node.TEXT_SHARE <= 1:
+            raise CcliError(f"TRAINER.CCLI.TEXT_SHARE is {node.TEXT_SHARE}; it must lie between 0 and 1")
+        if 0.0 not in node.ALPHAS or min(node.ALPHAS) < 0:
+            raise CcliError(f"TRAINER.CCLI.ALPHAS {tuple(node.ALPHAS)} must hold 0 (zero-shot) and nothing below")
+        if node.NETWORK == "mlp" and cfg.OPTIM.MAX_EPOCH < 1:
+            raise CcliError("TRAINER.CCLI.NETWORK mlp needs OPTIM.MAX_EPOCH of 1 or more")
+
+    def make_head(self, task: FewShotTask) -> torch.nn.Module:
+        node = self.cfg.TRAINER.CCLI
+        vectors, self.picks = concept_vectors(
+            node.SOURCE, task.concept_features, task.train.features, node.TOP_K, max(self.cfg.SEED, 0), node.TEXT_SHARE
+        )
+        return concept_inference.build(
+            vectors, task, representation=node.REPRESENTATION, beta=node.BETA, class_axes=node.CLASS_AXES,
+            network=node.NETWORK, hidden=node.HIDDEN, penalty=node.PENALTY, temperature=node.TEMPERATURE,
+            alpha=node.ALPHA, seed=max(self.cfg.SEED, 0),
+        )  # fmt: skip
+
+    def _set_up(self) -> None:
+        super()._set_up()
+        self._write_concepts()
+
+    def make_optim(self, head: torch.nn.Module, task: FewShotTask):
+        if self.cfg.TRAINER.CCLI.NETWORK == "convex":
+            return None, None
+        optim = self.cfg.OPTIM
+        batches = -(-len(task.train) // self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
+        return adamw_cosine(head, optim.LR, optim.WEIGHT_DECAY, batches * optim.MAX_EPOCH)
+
+    def fit(self, task: FewShotTask) -> torch.nn.Module:
+        """A head fitted on a part of the shots, as `train()` fits it on all of them."""
+        picks = self.picks
+        head = self.make_head(task).to(self.device)
+        self.picks = picks
+        optim, sched = self.make_optim(head, task)
+        if optim is None:
+            return head
+        batches = FeatureBatches(task.train, self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE, True, self.cfg.SEED)
+        return train(head, batches, optim, sched, self.cfg.OPTIM.MAX_EPOCH)
+
+    @torch.no_grad()
+    def select(self) -> tuple[str, dict]:
+        """Alpha, by the protocol."""
+        node, how = self.cfg.TRAINER.CCLI, selection.selected_by(self.cfg.PROTOCOL, self.task)
+        alphas = [node.ALPHA * a for a in sorted(node.ALPHAS)]
+        correct = [0] * len(alphas)
+        self.head.eval()
+        with torch.enable_grad():
+            pairs = list(selection.held_out(how, self.task, self.head, self.fit, self.cfg.SEED))
+        for head, split in pairs:
+            zero_shot, inferred = head.parts(split.features)
+            for k, alpha in enumerate(alphas):
+                correct[k] += int(((zero_shot + alpha * inferred).argmax(1) == split.labels).sum())
+        alpha = selection.choose(alphas, correct) if pairs else node.ALPHA
+        self.head.alpha.fill_(alpha)
+        return how, {"alpha": alpha}
+
+    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+        node = self.cfg.TRAINER.CCLI
+        return concept_inference.from_state(state, node.REPRESENTATION, node.BETA)
+
+    def _write_concepts(self) -> None:
+        """Which training images are behind each concept: concepts.json in the run's folder."""
+        paths = [item.impath for item in self.dm.dataset.train_x]
+        names = {}
+        if self.picks is not None:
+            names = {name: rows for name, rows in zip(self.task.concepts, self.picks.tolist())}
+        target = Path(self.output_dir) / "concepts.json"
+        scratch = target.with_name(f".{target.name}.{os.getpid()}")
+        scratch.write_text(json.dumps({"images": paths, "concepts": names}))
+        os.replace(scratch, target)

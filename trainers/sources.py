@@ -1,0 +1,131 @@
+"""Where a trainer's features come from: a feature bundle, or images through the feature store."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from ccli.clip import FrozenClip
+from ccli.concepts.vocabulary import Vocabulary, read_vocabulary, without_class_names
+from ccli.errors import CcliError
+from ccli.features import FeatureStore, class_text_features
+from ccli.prompts import CONCEPT_TEMPLATE, class_prompts, templates_for
+from ccli.task import FewShotTask, Split, unit
+
+
+def feature_source(cfg, dataset, device: torch.device):
+    """The source that fits a data set; both kinds have train, val, test, text, concepts, backbone and logit_scale."""
+    return (BundleSource if hasattr(dataset, "bundle") else ImageSource)(cfg, dataset, device)
+
+
+def make_task(source, with_text: bool, with_concepts: bool, with_views: bool) -> FewShotTask:
+    """Everything a method is given, loaded or encoded."""
+    text, norms = source.text() if with_text else (None, None)
+    names, concepts = source.concepts() if with_concepts else ((), None)
+    train, val, test = source.train(with_views), source.val(), source.test()
+    return FewShotTask(source.classnames, text, norms, source.logit_scale, train, val, test, names, concepts)
+
+
+class BundleSource:
+    """Rows of a bundle that the data set has drawn."""
+
+    def __init__(self, cfg, dataset, device: torch.device):
+        self.cfg, self.dataset, self.bundle, self.device = cfg, dataset, dataset.bundle, device
+        self.classnames, self.logit_scale = dataset.bundle.classnames, dataset.bundle.logit_scale
+        self.backbone = "bundle"
+
+    def train(self, with_views: bool) -> Split:
+        return _to(self.bundle.train.take(self.dataset.rows["train"]), self.device)
+
+    def val(self) -> Split | None:
+        rows = self.dataset.rows["val"]
+        return _to(self.bundle.val.take(rows), self.device) if self.bundle.val is not None and len(rows) else None
+
+    def test(self) -> Split:
+        return _to(self.bundle.test, self.device)
+
+    def text(self) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.bundle.text_features is None:
+            raise CcliError(
+                f"bundle {self.cfg.DATASET.BUNDLE} has no text_features, and {self.cfg.TRAINER.NAME} needs the classes' texts"
+            )
+        return self.bundle.text_features.to(self.device), self.bundle.text_norms.to(self.device)
+
+    def concepts(self) -> tuple[tuple[str, ...], torch.Tensor]:
+        if self.cfg.FEATURES.VOCABULARY:
+            raise CcliError("FEATURES.VOCABULARY needs a text tower, which a bundle has not; put concepts in the bundle")
+        if self.bundle.concept_features is None:
+            raise CcliError(
+                f"bundle {self.cfg.DATASET.BUNDLE} has no concepts and concept_features, and {self.cfg.TRAINER.NAME} needs them"
+            )
+        vocabulary = Vocabulary(self.bundle.concepts, ("concept",) * len(self.bundle.concepts))
+        kept = set(_left(vocabulary, self.classnames).names)
+        rows = [k for k, name in enumerate(self.bundle.concepts) if name in kept]
+        return tuple(self.bundle.concepts[k] for k in rows), self.bundle.concept_features[rows].to(self.device)
+
+
+class ImageSource:
+    """Images and texts, encoded once and kept."""
+
+    def __init__(self, cfg, dataset, device: torch.device):
+        self.cfg, self.dataset, self.device = cfg, dataset, device
+        self.backbone = cfg.MODEL.BACKBONE.NAME
+        if not self.backbone:
+            raise CcliError("no backbone: give --backbone NAME or MODEL.BACKBONE.NAME in the trainer's yaml")
+        self.clip = FrozenClip(self.backbone, device, cfg.FEATURES.PRECISION)
+        self.classnames = tuple(dataset.classnames)
+        root = cfg.DATASET.ROOT or "."
+        self.store = FeatureStore(self.clip, store_folder(cfg), root)
+
+    @cached_property
+    def logit_scale(self) -> float:
+        return self.clip.facts.logit_scale
+
+    def train(self, with_views: bool) -> Split:
+        split = self._split(self.dataset.train_x, "training images")
+        if not with_views or self.cfg.FEATURES.VIEWS < 1:
+            return split
+        paths = [item.impath for item in self.dataset.train_x]
+        views = self.store.views(paths, self.cfg.FEATURES.VIEWS, tuple(self.cfg.FEATURES.CROP), "augmented views")
+        return Split(split.features, split.labels, unit(views).to(self.device))
+
+    def val(self) -> Split | None:
+        return self._split(self.dataset.val, "validation images") if self.dataset.val else None
+
+    def test(self) -> Split:
+        return self._split(self.dataset.test, "test images")
+
+    def text(self) -> tuple[torch.Tensor, torch.Tensor]:
+        prompts = class_prompts(self.classnames, templates_for(self.cfg.DATASET.NAME, self.cfg.FEATURES.TEMPLATES))
+        features, norms = class_text_features(self.store, prompts)
+        return features.to(self.device), norms.to(self.device)
+
+    def concepts(self) -> tuple[tuple[str, ...], torch.Tensor]:
+        vocabulary = _left(read_vocabulary(self.cfg.FEATURES.VOCABULARY or None), self.classnames)
+        sentences = [CONCEPT_TEMPLATE.format(name) for name in vocabulary.names]
+        return vocabulary.names, unit(self.store.texts(sentences, "concepts")).to(self.device)
+
+    def _split(self, items, what: str) -> Split:
+        features = unit(self.store.images([item.impath for item in items], what))
+        return _to(Split(features, torch.tensor([item.label for item in items])), self.device)
+
+
+def store_folder(cfg) -> Path:
+    """FEATURES.STORE, else the environment's CCLI_STORE, else a folder beside the data."""
+    default = Path(cfg.DATASET.ROOT or ".") / ".ccli_features"
+    return Path(cfg.FEATURES.STORE or os.environ.get("CCLI_STORE", "") or default).expanduser()
+
+
+def _left(vocabulary: Vocabulary, classnames) -> Vocabulary:
+    kept, dropped = without_class_names(vocabulary, classnames)
+    print(f"{len(kept)} text concepts; {dropped} that name a class are left out")
+    if not len(kept):
+        raise CcliError("no text concept is left: every entry names a class; give another FEATURES.VOCABULARY")
+    return kept
+
+
+def _to(split: Split, device: torch.device) -> Split:
+    return Split(split.features.to(device), split.labels.to(device), split.views)
