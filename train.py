@@ -66,7 +66,9 @@ def setup_cfg(args: argparse.Namespace):
         import torch
 
         if not torch.cuda.is_available():
-            raise CcliError("USE_CUDA True was asked for and there is no CUDA device here; leave it out to use what is there")
+            raise CcliError(
+                "USE_CUDA True was asked for and there is no CUDA device here; leave it out to use what is there"
+            )
     cfg.freeze()
     return cfg
 
@@ -76,7 +78,9 @@ def import_all(package: str) -> list:
     try:
         folder = importlib.import_module(package)
     except ModuleNotFoundError as error:
-        raise CcliError(f"{error.name} is not installed: run `pip install -r requirements.txt` in the checkout") from error
+        raise CcliError(
+            f"{error.name} is not installed: run `pip install -r requirements.txt` in the checkout"
+        ) from error
     names = [m.name for m in pkgutil.iter_modules(folder.__path__) if not m.ispkg]
     return [importlib.import_module(f"{package}.{name}") for name in names]
 
@@ -100,7 +104,9 @@ def merge_pairs(cfg, pairs: list) -> None:
     known = all_keys(cfg)
     for key, value in zip(pairs[::2], pairs[1::2]):
         if key not in known:
-            raise CcliError(f"unknown option {key}.{nearest(key, known)} The defaults are listed at the head of any log.txt")
+            raise CcliError(
+                f"unknown option {key}.{nearest(key, known)} The defaults are listed at the head of any log.txt"
+            )
         try:
             cfg.merge_from_list([key, value])
         except (ValueError, SyntaxError) as error:

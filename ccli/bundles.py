@@ -158,7 +158,9 @@ def _tensor(path: Path) -> torch.Tensor:
     except FileNotFoundError as error:
         raise CcliError(f"{path} is not there; a Tip-Adapter cache folder holds it") from error
     except Exception as error:
-        raise CcliError(f"{path} is not a plain tensor file and is not read: {str(error).splitlines()[0][:120]}") from error
+        raise CcliError(
+            f"{path} is not a plain tensor file and is not read: {str(error).splitlines()[0][:120]}"
+        ) from error
     if not isinstance(value, torch.Tensor):
         raise CcliError(f"{path} holds a {type(value).__name__}, not a tensor")
     return value
@@ -171,7 +173,9 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files if name in REQUIRED + OPTIONAL}
     except (ValueError, OSError, zipfile.BadZipFile, AttributeError, EOFError) as error:
-        raise CcliError(f"{path} is not a readable bundle (.npz without pickles): {str(error).splitlines()[0]}") from error
+        raise CcliError(
+            f"{path} is not a readable bundle (.npz without pickles): {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _width(path, arrays: dict[str, np.ndarray]) -> int:

@@ -116,7 +116,9 @@ def _resolve(name: str) -> tuple[str, str]:
     known = open_clip.list_models()
     if architecture not in known:
         hint = nearest(name, [*COOP_NAMES, DEMO, *known])
-        raise CcliError(f"unknown backbone {name!r}.{hint} Any open_clip name, NAME@TAG or path to local weights works too")
+        raise CcliError(
+            f"unknown backbone {name!r}.{hint} Any open_clip name, NAME@TAG or path to local weights works too"
+        )
     pretrained = pretrained or "openai"
     if Path(pretrained).expanduser().is_file():
         return architecture, str(Path(pretrained).expanduser())
@@ -134,7 +136,9 @@ def _load_named(architecture: str, pretrained: str) -> torch.nn.Module:
         return open_clip.create_model(architecture, pretrained=pretrained)
     except Exception as error:  # hub, network and file errors come in a dozen types
         if Path(pretrained).is_file():
-            reason = "a TorchScript archive or another pickle" if "weights_only" in str(error).lower() else _short(error)
+            reason = (
+                "a TorchScript archive or another pickle" if "weights_only" in str(error).lower() else _short(error)
+            )
             raise CcliError(
                 f"cannot read weights {pretrained} for {architecture}: {reason}; give a state_dict (.safetensors or .pt)"
             ) from error

@@ -98,12 +98,16 @@ class FeatureStore:
             with Image.open(path) as file:
                 image = file.convert("RGB")
         except Exception as error:  # Pillow's decoders raise many types
-            raise CcliError(f"image {path} is unreadable ({type(error).__name__}: {error}); replace or remove it") from error
+            raise CcliError(
+                f"image {path} is unreadable ({type(error).__name__}: {error}); replace or remove it"
+            ) from error
         if view is None:
             image = _centre(image, facts.image_size, facts.interpolation)
         else:
             name = self._key(path).partition("|")[0]
-            image = _random_crop(image, facts.image_size, facts.interpolation, view[1], random.Random(f"{name}|{view[0]}"))
+            image = _random_crop(
+                image, facts.image_size, facts.interpolation, view[1], random.Random(f"{name}|{view[0]}")
+            )
         x = torch.from_numpy(np.asarray(image, dtype=np.uint8).copy()).permute(2, 0, 1).float() / 255
         return (x - torch.tensor(facts.mean).view(3, 1, 1)) / torch.tensor(facts.std).view(3, 1, 1)
 

@@ -52,7 +52,9 @@ def draw(labels: Sequence[int], shots: int, rng: random.Random) -> list[int]:
     rows: dict[int, list[int]] = {}
     for row, label in enumerate(labels):
         rows.setdefault(label, []).append(row)
-    return [r for of_label in rows.values() for r in (rng.sample(of_label, shots) if len(of_label) >= shots else of_label)]
+    return [
+        r for of_label in rows.values() for r in (rng.sample(of_label, shots) if len(of_label) >= shots else of_label)
+    ]
 
 
 def draw_train_val(
@@ -91,9 +93,7 @@ class FewShotDataset(DatasetBase):
 
     def __init__(self, cfg, items: dict[str, list[Item]], class_ids: list[str] | None = None):
         labels = {part: [label for _, label, _ in items[part]] for part in PARTS}
-        train, val = draw_train_val(
-            labels["train"], labels["val"], cfg.DATASET.NUM_SHOTS, cfg.SEED, self.short_name
-        )
+        train, val = draw_train_val(labels["train"], labels["val"], cfg.DATASET.NUM_SHOTS, cfg.SEED, self.short_name)
         test = [Datum(impath=p, label=label, classname=name) for p, label, name in items["test"]]
         shots = [Datum(*_named(items["train"][row])) for row in train]
         super().__init__(

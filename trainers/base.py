@@ -60,11 +60,17 @@ class FeatureTrainer(TrainerX):
         selection.check_protocol(cfg.PROTOCOL)
         if cfg.FEATURES.PRECISION not in PRECISIONS:
             hint = nearest(cfg.FEATURES.PRECISION, PRECISIONS)
-            raise CcliError(f"unknown FEATURES.PRECISION {cfg.FEATURES.PRECISION!r}; use {', '.join(PRECISIONS)}.{hint}")
+            raise CcliError(
+                f"unknown FEATURES.PRECISION {cfg.FEATURES.PRECISION!r}; use {', '.join(PRECISIONS)}.{hint}"
+            )
         if not 0 < cfg.FEATURES.CROP[0] <= cfg.FEATURES.CROP[1] <= 1:
-            raise CcliError(f"FEATURES.CROP {tuple(cfg.FEATURES.CROP)} must be two shares of the area, 0 < low <= high <= 1")
+            raise CcliError(
+                f"FEATURES.CROP {tuple(cfg.FEATURES.CROP)} must be two shares of the area, 0 < low <= high <= 1"
+            )
         if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
-            raise CcliError(f"DATASET.SUBSAMPLE_CLASSES {cfg.DATASET.SUBSAMPLE_CLASSES!r}: {cfg.TRAINER.NAME} takes all classes")
+            raise CcliError(
+                f"DATASET.SUBSAMPLE_CLASSES {cfg.DATASET.SUBSAMPLE_CLASSES!r}: {cfg.TRAINER.NAME} takes all classes"
+            )
 
     def build_data_loader(self) -> None:
         self.seconds: dict[str, float] = {}

@@ -48,5 +48,7 @@ def read_classes(folder: str | Path) -> list[str]:
     try:
         ids = json.loads(path.read_text())["class_ids"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CcliError(f"{path} is missing or damaged ({type(error).__name__}); it is written when a run starts") from error
+        raise CcliError(
+            f"{path} is missing or damaged ({type(error).__name__}); it is written when a run starts"
+        ) from error
     return [str(name) for name in ids]

@@ -56,7 +56,9 @@ class BundleSource:
 
     def concepts(self) -> tuple[tuple[str, ...], torch.Tensor]:
         if self.cfg.FEATURES.VOCABULARY:
-            raise CcliError("FEATURES.VOCABULARY needs a text tower, which a bundle has not; put concepts in the bundle")
+            raise CcliError(
+                "FEATURES.VOCABULARY needs a text tower, which a bundle has not; put concepts in the bundle"
+            )
         if self.bundle.concept_features is None:
             raise CcliError(
                 f"bundle {self.cfg.DATASET.BUNDLE} has no concepts and concept_features, and {self.cfg.TRAINER.NAME} needs them"

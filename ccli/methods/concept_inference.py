@@ -121,12 +121,20 @@ def fit_convex(
     zero_shot = zero_shot.flatten(0, 1)
     weight = torch.zeros_like(model.network.weight, requires_grad=True)
     optim = torch.optim.LBFGS(
-        [weight], max_iter=steps, history_size=10, tolerance_grad=1e-5, tolerance_change=1e-9, line_search_fn="strong_wolfe"
+        [weight],
+        max_iter=steps,
+        history_size=10,
+        tolerance_grad=1e-5,
+        tolerance_change=1e-9,
+        line_search_fn="strong_wolfe",
     )
 
     def objective() -> torch.Tensor:
         optim.zero_grad()
-        loss = share * F.cross_entropy(zero_shot + r @ weight.T, labels, reduction="sum") + penalty / 2 * weight.square().sum()
+        loss = (
+            share * F.cross_entropy(zero_shot + r @ weight.T, labels, reduction="sum")
+            + penalty / 2 * weight.square().sum()
+        )
         loss.backward()
         return loss
 
@@ -135,5 +143,7 @@ def fit_convex(
         model.network.weight.copy_(weight)
     reached = float(objective().detach())
     if not reached < float("inf"):
-        raise FloatingPointError(f"concept inference: the objective is {reached}; check the features and TRAINER.CCLI.PENALTY")
+        raise FloatingPointError(
+            f"concept inference: the objective is {reached}; check the features and TRAINER.CCLI.PENALTY"
+        )
     return reached

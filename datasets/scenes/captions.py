@@ -33,6 +33,20 @@ def words_of_scene(scene: Scene) -> list[str]:
     return [*words, *SIZES[_size(main)], *LIGHTS[scene.light], *STYLES[scene.style]]
 
 
+def all_words() -> list[str]:
+    """Every word that `words_of_scene` can give."""
+    tables = (
+        *(w for _, w in COLOURS.values()),
+        *TEXTURES.values(),
+        *LIGHTS.values(),
+        *STYLES.values(),
+        *SIZES.values(),
+    )
+    pairs = (*SHAPES.values(), *((a, (name.rstrip("s"),)) for name, (_, a) in ATTACHED.items()))
+    words = [w for table in tables for w in table] + [w for pair in pairs for part in pair for w in part]
+    return sorted({*words, *OUTLINE_WORDS, *(w for _, ws in BACKGROUNDS.values() for w in ws)})
+
+
 def _single_word(scene: Scene, rng: np.random.Generator) -> str:
     word = _pick(rng, words_of_scene(scene))
     return f"The photo is {word}." if rng.random() < 0.7 else f"a photo: {word}."
@@ -82,7 +96,7 @@ def _noun_phrase(thing: Thing, rng: np.random.Generator, full: bool) -> str:
 
 
 def _size(thing: Thing) -> str:
-    return "big" if thing.radius > 16 else "small" if thing.radius < 11 else "middle"
+    return "big" if thing.radius > 16 else "small" if thing.radius < 13 else "middle"
 
 
 def _pick(rng: np.random.Generator, words) -> str:

@@ -139,7 +139,10 @@ def texture_weight(texture: str, u: np.ndarray, v: np.ndarray, rng: np.random.Ge
     """How much of the second tone shows, in [0, 1], at object coordinates (u, v), each [H, W]."""
     frequency, phase = rng.uniform(2.2, 3.2), rng.uniform(0, 1)
     angle = rng.choice([0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4])
-    a, b = frequency * (u * np.cos(angle) + v * np.sin(angle)) + phase, frequency * (v * np.cos(angle) - u * np.sin(angle))
+    a, b = (
+        frequency * (u * np.cos(angle) + v * np.sin(angle)) + phase,
+        frequency * (v * np.cos(angle) - u * np.sin(angle)),
+    )
     if texture == "striped":
         return (a % 1 < 0.5).astype(float)
     if texture == "dotted":
@@ -170,7 +173,11 @@ def background_pixels(name: str, size: int, rng: np.random.Generator) -> np.ndar
         weight = 0.5 + 0.5 * np.sin(2 * np.pi * (5 * y + 0.15 * np.sin(2 * np.pi * (3 * x + shift)) + shift))
         low, high = (50, 120, 190), (130, 190, 225)
     elif name == "sand":
-        weight, low, high = grain * 0.5 + 0.25 + 0.25 * np.sin(2 * np.pi * (2 * y + x + shift)), (205, 175, 120), (240, 220, 170)
+        weight, low, high = (
+            grain * 0.5 + 0.25 + 0.25 * np.sin(2 * np.pi * (2 * y + x + shift)),
+            (205, 175, 120),
+            (240, 220, 170),
+        )
     elif name == "brick":
         row = np.floor(8 * (y + shift))
         mortar = ((8 * (y + shift)) % 1 < 0.18) | ((4 * x + 0.5 * (row % 2)) % 1 < 0.09)
@@ -178,7 +185,9 @@ def background_pixels(name: str, size: int, rng: np.random.Generator) -> np.ndar
     elif name == "night":
         weight, low, high = np.where(grain > 0.985, 1.0, 0.15 * (1 - y)), (12, 14, 45), (240, 240, 210)
     elif name == "wood":
-        weight = np.where((6 * (x + shift)) % 1 < 0.06, 0.0, 0.6 + 0.3 * np.sin(2 * np.pi * (9 * x + 0.5 * np.sin(4 * y))))
+        weight = np.where(
+            (6 * (x + shift)) % 1 < 0.06, 0.0, 0.6 + 0.3 * np.sin(2 * np.pi * (9 * x + 0.5 * np.sin(4 * y)))
+        )
         low, high = (95, 60, 30), (190, 140, 85)
     elif name == "snow":
         weight, low, high = np.where(grain > 0.93, 1.0, 0.3 + 0.3 * y), (195, 210, 230), (255, 255, 255)

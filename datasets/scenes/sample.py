@@ -23,12 +23,12 @@ def class_scene(triple: Triple, rng: np.random.Generator, shift: str = "") -> Sc
             faded or blurry, with an attached part).
     """
     turn = 1.2 if shift == "v2" else 0.4
-    low, high = {"v2": (9, 20), "a": (8, 11)}.get(shift, (12, 18))
+    low, high = {"v2": (10, 20), "a": (10, 13)}.get(shift, (12, 18))
     main = _thing(rng, *triple, radius=rng.uniform(low, high), angle=rng.uniform(-turn, turn))
     if shift == "r":
         main = replace(main, outlined=True, attached=_pick(rng, ATTACHED))
     many = (3, 5) if shift == "a" else (1, 3)
-    others = _distractors(rng, main, rng.integers(many[0], many[1] + 1), (7, 11) if shift == "a" else (5, 8))
+    others = _distractors(rng, main, rng.integers(many[0], many[1] + 1), (6, 8) if shift == "a" else (4.5, 7))
     background = "blank" if shift == "r" else _pick(rng, BACKGROUNDS)
     light = _weighted(rng, ("normal", "bright", "dark"), (0.4, 0.3, 0.3) if shift == "v2" else (0.8, 0.1, 0.1))
     style = {"sketch": "drawing", "r": _pick(rng, ("faded", "blurry"))}.get(shift, "photo")
@@ -40,8 +40,9 @@ def open_scene(rng: np.random.Generator) -> Scene:
     parts = (_pick(rng, COLOURS), _pick(rng, TEXTURES), _pick(rng, SHAPES))
     while parts in HELD_OUT:
         parts = (_pick(rng, COLOURS), _pick(rng, TEXTURES), _pick(rng, SHAPES))
-    main = _thing(rng, *parts, radius=rng.uniform(8, 20), angle=rng.uniform(-0.8, 0.8))
-    others = _distractors(rng, main, rng.integers(0, 4), (5, 9))
+    radius = rng.uniform(10, 20)
+    main = _thing(rng, *parts, radius=radius, angle=rng.uniform(-0.8, 0.8))
+    others = _distractors(rng, main, rng.integers(0, 4), (4, 0.6 * radius))
     style = _weighted(rng, tuple(STYLES), (0.8, 0.05, 0.05, 0.05, 0.05))
     light = _weighted(rng, ("normal", "bright", "dark"), (0.8, 0.1, 0.1))
     return Scene((main, *others), _pick(rng, BACKGROUNDS), light, style)

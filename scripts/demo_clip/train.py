@@ -2,8 +2,9 @@
 
     python scripts/demo_clip/train.py --out ccli/demo_clip
 
-Draws captioned scenes (no object in them has the parts of a concept_shapes class), trains image and text towers
-with CLIP's symmetric cross-entropy, writes float16 weights as safetensors and prints one log line with what it reached.
+Draws captioned scenes (no object in them has the parts of a concept_shapes class) and trains image and text towers with
+CLIP's symmetric cross-entropy between images and captions, and between images and one-word captions ("The photo is striped."):
+all words that are true of a scene against all that are not. Writes float16 weights as safetensors and prints one log line.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ccli.datasets.scenes.captions import caption
+from ccli.datasets.scenes.captions import all_words, caption, words_of_scene
 from ccli.datasets.scenes.render import SIZE, render
 from ccli.datasets.scenes.sample import open_scene
 
@@ -35,7 +36,7 @@ def main() -> None:
     args = _arguments()
     torch.manual_seed(args.seed)
     start = time.time()
-    images, texts = make_pairs(args.pairs + TEST_PAIRS, args.seed)
+    images, texts, true = make_pairs(args.pairs + TEST_PAIRS, args.seed)
     model = create_model(f"local-dir:{args.out}", load_weights=False)
     tokenizer = open_clip.get_tokenizer(f"local-dir:{args.out}")
     mean, std = (torch.tensor(model.visual.preprocess_cfg[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
@@ -46,7 +47,8 @@ def main() -> None:
     def pixels(rows: torch.Tensor) -> torch.Tensor:
         return (images[rows].permute(0, 3, 1, 2).float() / 255 - mean) / std
 
-    loss = train(model, pixels, tokens[:-TEST_PAIRS], args)
+    words = tokenizer([f"The photo is {word}." for word in all_words()])
+    loss = train(model, pixels, tokens[:-TEST_PAIRS], words, torch.from_numpy(true), args)
     found = retrieval(model, pixels, tokens, args.pairs)
     write(model, args.out)
     print(
@@ -67,26 +69,31 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_pairs(count: int, seed: int) -> tuple[np.ndarray, list[list[str]]]:
-    """`count` images [count, 64, 64, 3] uint8 and CAPTIONS_PER_IMAGE captions for each."""
+def make_pairs(count: int, seed: int) -> tuple[np.ndarray, list[list[str]], np.ndarray]:
+    """Images [count, 64, 64, 3] uint8, CAPTIONS_PER_IMAGE captions for each, and which words are true [count, words]."""
     blocks = [(seed, b, min(1000, count - b)) for b in range(0, count, 1000)]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         done = list(tqdm(pool.map(_block, *zip(*blocks)), total=len(blocks), desc="drawing", unit="thousand"))
-    return np.concatenate([d[0] for d in done]), [row for d in done for row in d[1]]
+    return (
+        np.concatenate([d[0] for d in done]),
+        [row for d in done for row in d[1]],
+        np.concatenate([d[2] for d in done]),
+    )
 
 
-def _block(seed: int, first: int, count: int) -> tuple[np.ndarray, list[list[str]]]:
-    rng = np.random.default_rng([seed, first])
-    images, texts = np.empty((count, SIZE, SIZE, 3), np.uint8), []
+def _block(seed: int, first: int, count: int) -> tuple[np.ndarray, list[list[str]], np.ndarray]:
+    rng, column = np.random.default_rng([seed, first]), {word: k for k, word in enumerate(all_words())}
+    images, texts, true = np.empty((count, SIZE, SIZE, 3), np.uint8), [], np.zeros((count, len(column)), bool)
     for k in range(count):
         scene = open_scene(rng)
         images[k] = np.asarray(render(scene, rng))
         texts.append([caption(scene, rng) for _ in range(CAPTIONS_PER_IMAGE)])
-    return images, texts
+        true[k, [column[word] for word in words_of_scene(scene)]] = True
+    return images, texts, true
 
 
-def train(model: torch.nn.Module, pixels, tokens: torch.Tensor, args: argparse.Namespace) -> float:
-    """CLIP's symmetric cross-entropy; AdamW, linear warm-up then cosine, per step. Returns the last epoch's loss."""
+def train(model: torch.nn.Module, pixels, tokens, words, true, args: argparse.Namespace) -> float:
+    """AdamW, linear warm-up then cosine, per step. Returns the last epoch's loss between images and captions."""
     steps = len(tokens) // args.batch * args.epochs
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
@@ -110,12 +117,13 @@ def train(model: torch.nn.Module, pixels, tokens: torch.Tensor, args: argparse.N
             text = tokens[rows, torch.randint(CAPTIONS_PER_IMAGE, (args.batch,))]
             with torch.autocast("cpu", torch.bfloat16):  # two to three times faster; the text tower stays in float32
                 f = model.encode_image(shift_and_crop(pixels(rows)).contiguous(memory_format=torch.channels_last))
-            t = model.encode_text(text, normalize=True)
-            logits = model.logit_scale.exp() * F.normalize(f.float(), dim=-1) @ t.T  # [batch, batch]
+            f, t = F.normalize(f.float(), dim=-1), encode_short(model, text)
+            logits = model.logit_scale.exp() * f @ t.T  # [batch, batch]
             target = same_caption(text)
             loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+            one_word = word_loss(model.logit_scale.exp() * f @ encode_short(model, words).T, true[rows])
             optim.zero_grad()
-            loss.backward()
+            (loss + one_word).backward()
             optim.step()
             sched.step()
             with torch.no_grad():
@@ -124,6 +132,20 @@ def train(model: torch.nn.Module, pixels, tokens: torch.Tensor, args: argparse.N
             bar.update()
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
     return float(np.mean(losses))
+
+
+def encode_short(model: torch.nn.Module, text: torch.Tensor) -> torch.Tensor:
+    """model.encode_text, normalised, on the longest text's length: the causal mask makes the rest irrelevant."""
+    length = int((text != 0).sum(1).max())
+    x = model.token_embedding(text[:, :length]) + model.positional_embedding[:length]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    return F.normalize(x[torch.arange(len(x)), text.argmax(1)] @ model.text_projection, dim=-1)
+
+
+def word_loss(logits: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Each true word against all words that are not true of the image; logits and true are [batch, words]."""
+    false = logits.masked_fill(true, float("-inf")).logsumexp(1, keepdim=True)
+    return (torch.logaddexp(logits, false) - logits)[true].mean()
 
 
 def same_caption(text: torch.Tensor) -> torch.Tensor:

@@ -98,6 +98,7 @@ def test_a_hostile_checkpoint_never_runs(tmp_path, where):
     assert os.path.exists(trap)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_hostile_plain_pickle_and_damage(tmp_path):
     trap = str(tmp_path / "trap")
     (tmp_path / "plain").write_bytes(pickle.dumps({"state_dict": Hostile(trap)}))

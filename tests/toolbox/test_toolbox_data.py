@@ -249,13 +249,15 @@ def photo():
 
 
 def test_test_transform(cfg, photo):
-    cfg.INPUT.TRANSFORMS = ("random_resized_crop", "random_flip", "normalize")
-    got = build_transform(cfg, is_train=False)(photo)
-    # the shorter side to 8: 12x20 becomes 8x13; the middle 8 columns of 13 start at round(5 / 2) = 2
-    resized = photo.resize((13, 8), Image.BILINEAR).crop((2, 0, 10, 8))
+    cfg.INPUT.SIZE = (6, 8)
+    cfg.INPUT.TRANSFORMS = ("random_resized_crop", "random_flip", "cutout", "normalize")
+    transform = build_transform(cfg, is_train=False)
+    # the shorter side to 8: 12x20 becomes 8x13; of that the middle 6 rows and 8 columns, from row 1 and column 2
+    resized = photo.resize((13, 8), Image.BILINEAR).crop((2, 1, 10, 7))
     wanted = torch.from_numpy(np.array(resized)).permute(2, 0, 1) / 255
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
-    torch.testing.assert_close(got, (wanted - mean) / std)
+    for _ in range(10):  # nothing random in it
+        torch.testing.assert_close(transform(photo), (wanted - mean) / std)
 
 
 def test_train_transform_resizes_unless_it_crops(cfg, photo):

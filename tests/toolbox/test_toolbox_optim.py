@@ -73,7 +73,9 @@ def test_no_warmup(schedule):
 
 def test_coop_sequence():
     cfg = optim_cfg(LR_SCHEDULER="cosine", WARMUP_EPOCH=1, WARMUP_TYPE="constant")
-    assert run(*build(cfg)) == pytest.approx([1e-5, 2e-3, 1.866e-3, 1.5e-3, 1e-3, 5e-4], rel=1e-4)
+    optimizer, scheduler = build(cfg)
+    assert run(optimizer, scheduler) == pytest.approx([1e-5, 2e-3, 1.866e-3, 1.5e-3, 1e-3, 5e-4], rel=1e-4)
+    assert scheduler.last_epoch == EPOCHS
 
 
 def test_single_step_without_stepsize_never_decays():
@@ -113,8 +115,9 @@ def test_state_is_plain_and_goes_on_exactly(schedule, done, tmp_path):
     assert run(optimizer, scheduler, EPOCHS + 2 - done) == undisturbed[done:]
 
 
-def test_fast_forward_ignores_what_the_optimizer_was_given():
-    cfg = optim_cfg(LR_SCHEDULER="cosine", WARMUP_EPOCH=1, WARMUP_TYPE="constant")
+@pytest.mark.parametrize("warmup", [-1, 1])
+def test_fast_forward_ignores_what_the_optimizer_was_given(warmup):
+    cfg = optim_cfg(LR_SCHEDULER="cosine", WARMUP_EPOCH=warmup, WARMUP_TYPE="constant")
     undisturbed = run(*build(cfg))
     optimizer, scheduler = build(cfg)
     optimizer.param_groups[0]["lr"] = 123.0

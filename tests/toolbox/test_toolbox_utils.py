@@ -71,9 +71,11 @@ def test_logger_tees(tmp_path, monkeypatch):
     print("one")
     assert (tmp_path / "run" / "log.txt").read_text() == "one\n"  # at once, not at the end
     assert sys.stdout.isatty() is False
+    first = sys.stdout
 
     setup_logger(str(tmp_path / "other.txt"))
     print("two")
+    assert first.file is None
     assert console.getvalue() == "one\ntwo\n"
     assert (tmp_path / "run" / "log.txt").read_text() == "one\n"
     assert (tmp_path / "other.txt").read_text() == "two\n"
