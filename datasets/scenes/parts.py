@@ -32,7 +32,6 @@ TEXTURES = {
     "netted": ("netted", "gridded", "meshed", "latticed"),
     "speckled": ("speckled", "flecked", "grainy", "sprinkled"),
     "shaded": ("shaded", "graded", "gradient", "fading"),
-    "wavy": ("wavy", "rippled", "undulating"),
 }
 
 SHAPES = {  # name: (nouns, adjectives)
@@ -45,11 +44,8 @@ SHAPES = {  # name: (nouns, adjectives)
     "ring": (("ring", "hoop"), ("ring-shaped",)),
     "crescent": (("crescent",), ("crescent-shaped", "moon-shaped")),
     "diamond": (("diamond", "rhombus"), ("diamond-shaped",)),
-    "hexagon": (("hexagon",), ("hexagonal",)),
-    "oval": (("oval", "ellipse"), ("egg-shaped",)),
     "arrow": (("arrow", "pointer"), ("arrow-shaped",)),
     "flower": (("blossom",), ("flower-shaped", "petalled")),
-    "drop": (("drop", "teardrop"), ("drop-shaped",)),
 }
 
 ATTACHED = {  # part: (after "with", adjectives)
@@ -117,7 +113,6 @@ _POLYGONS = {
         *((0.33, 0.95), (-0.33, 0.95), (-0.33, 0.33), (-0.95, 0.33), (-0.95, -0.33), (-0.33, -0.33)),
     ],
     "diamond": [(0, -1.1), (0.68, 0), (0, 1.1), (-0.68, 0)],
-    "hexagon": _points(6),
     "crescent": _crescent(),
     "arrow": [(-1, -0.3), (0.1, -0.3), (0.1, -0.8), (1, 0), (0.1, 0.8), (0.1, 0.3), (-1, 0.3)],
 }
@@ -125,13 +120,11 @@ _POLYGONS = {
 _CURVES = {
     "circle": lambda a: (np.cos(a), np.sin(a)),
     "ring": lambda a: (np.cos(a), np.sin(a)),
-    "oval": lambda a: (1.1 * np.cos(a), 0.65 * np.sin(a)),
     "heart": lambda a: (
         np.sin(a) ** 3,
         -0.9 * (13 * np.cos(a) - 5 * np.cos(2 * a) - 2 * np.cos(3 * a) - np.cos(4 * a)) / 16,
     ),
     "flower": lambda a: ((0.75 + 0.25 * np.cos(6 * a)) * np.cos(a), (0.75 + 0.25 * np.cos(6 * a)) * np.sin(a)),
-    "drop": lambda a: (0.75 * np.sin(a) * np.sin(a / 2) ** 1.5, -1.05 * np.cos(a)),
 }
 
 
@@ -157,8 +150,6 @@ def texture_weight(texture: str, u: np.ndarray, v: np.ndarray, rng: np.random.Ge
         return (rng.random(u.shape) < 0.3).astype(float)
     if texture == "shaded":
         return np.clip(0.5 + 0.6 * (u * np.cos(angle) + v * np.sin(angle)), 0, 1)
-    if texture == "wavy":
-        return ((a + 0.3 * np.sin(2 * np.pi * b * 0.7)) % 1 < 0.5).astype(float)
     return np.zeros_like(u)
 
 

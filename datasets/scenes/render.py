@@ -70,8 +70,8 @@ def _paint(canvas: np.ndarray, thing: Thing, drawing: bool, rng: np.random.Gener
         fill = 0.55 * base + 0.45 * 245
     for polygon in _attachment(thing.attached):
         canvas = _blend(canvas, dark, _coverage(thing, polygon))
-    if thing.outlined or drawing:
-        canvas = _blend(canvas, base if drawing else dark, _coverage(thing, outline(thing.shape), grow=1.18))
+    edge = (3.0 if thing.outlined else 1.2) / thing.radius  # every object has a thin edge, an outlined one a thick one
+    canvas = _blend(canvas, base if drawing else dark, _coverage(thing, outline(thing.shape), grow=1 + edge))
     canvas = _blend(canvas, fill, inside)
     if thing.attached == "eyes":
         for side in (-0.3, 0.3):

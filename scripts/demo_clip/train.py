@@ -63,9 +63,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", default="ccli/demo_clip", help="folder with open_clip_config.json; weights go there")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=80_000, help="captioned images to draw")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--lr", type=float, default=3e-3)
     return parser.parse_args()
 
 
@@ -124,13 +124,14 @@ def train(model: torch.nn.Module, pixels, tokens, words, true, args: argparse.Na
             one_word = word_loss(model.logit_scale.exp() * f @ encode_short(model, words).T, true[rows])
             optim.zero_grad()
             (loss + one_word).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optim.step()
             sched.step()
             with torch.no_grad():
                 model.logit_scale.clamp_(0, float(np.log(100)))
             losses.append(loss.item())
             bar.update()
-            bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
+            bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", words=f"{one_word.item():.3f}", refresh=False)
     return float(np.mean(losses))
 
 

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# One method on one data set over several seeds; scripts/<method>/main.sh call this.
+#   scripts/run.sh TRAINER DATASET SHOTS [CFG]
+set -euo pipefail
+
+usage() {
+    cat <<'EOF'
+Usage: bash scripts/<method>/main.sh DATASET SHOTS [CFG]
+
+  DATASET  stem of a yaml in configs/datasets (concept_shapes ...), or the path of a feature bundle (.npz)
+  SHOTS    training images per class, or "all" for 1 2 4 8 16; -1 is the whole training set
+  CFG      stem of a yaml in configs/trainers/TRAINER; demo_clip on concept_shapes and rn50 elsewhere by default
+           (a bundle comes with its features: there CFG says only which constants)
+
+Environment: DATA  folder of the data sets (default: data)
+             OUT   where runs go (default: output), in OUT/DATASET/TRAINER/CFG_SHOTSshots/seedK
+             SEEDS which seeds (default: "1 2 3")
+             ARGS  further KEY VALUE options for train.py; name a VARIANT with them: they change the result
+             VARIANT a folder below CFG_SHOTSshots for runs with other ARGS
+
+Finished runs are skipped, unfinished ones resumed.
+EOF
+}
+
+trainer=$1
+shift
+if [ $# -lt 2 ] || [ $# -gt 3 ] || [ "$1" = "-h" ] || [ "$1" = "--help" ]; then
+    usage
+    [ "${1:-}" = "-h" ] || [ "${1:-}" = "--help" ] && exit 0
+    exit 2
+fi
+
+calling=$PWD
+cd "$(dirname "$0")/.."
+from_caller() { case "$1" in /*) printf %s "$1" ;; *) printf %s "$calling/$1" ;; esac; }
+data=$(from_caller "${DATA:-data}")
+out=$(from_caller "${OUT:-output}")
+python=${PYTHON:-python}
+[ -z "${PYTHON:-}" ] && [ -x .venv/bin/python ] && python=.venv/bin/python
+
+dataset=$1
+options=()
+if [[ $dataset == *.npz ]]; then
+    options=(DATASET.BUNDLE "$(from_caller "$dataset")")
+    yaml=configs/datasets/feature_bundle.yaml
+    dataset=$(basename "$dataset" .npz)
+else
+    yaml=configs/datasets/$dataset.yaml
+fi
+cfg=${3:-$([[ $dataset == concept_shapes* ]] && echo demo_clip || echo rn50)}
+shots=$2
+[ "$shots" = all ] && shots="1 2 4 8 16"
+read -ra extra <<<"${ARGS:-}"
+
+folders=()
+for s in $shots; do
+    folder=$out/$dataset/$trainer/${cfg}_${s}shots${VARIANT:+/$VARIANT}
+    folders+=("$folder")
+    for seed in ${SEEDS:-1 2 3}; do
+        run=$folder/seed$seed
+        if [ -e "$run/result.json" ]; then
+            echo "$run is done; skipped"
+            continue
+        fi
+        "$python" train.py --root "$data" --seed "$seed" --trainer "$trainer" --dataset-config-file "$yaml" \
+            --config-file "configs/trainers/$trainer/$cfg.yaml" --output-dir "$run" \
+            DATASET.NUM_SHOTS "$s" "${options[@]}" "${extra[@]}"
+    done
+done
+"$python" parse_test_res.py --table "${folders[@]}"
