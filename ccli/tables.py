@@ -156,6 +156,7 @@ def results_table(records: Iterable[dict[str, Any]], columns: str | None = None,
 
     if fmt not in tabulate.tabulate_formats:
         raise CcliError(f"unknown table format {fmt!r}; use github or simple.{nearest(fmt, tabulate.tabulate_formats)}")
+    records = list(records)
     cells = _collect(records)
     if not cells:
         raise CcliError("no records to make a table of; finish a run first")
@@ -167,4 +168,18 @@ def results_table(records: Iterable[dict[str, Any]], columns: str | None = None,
     numbers = len(blocks[0][1])
     aligned = ["left"] * (len(heads) - numbers) + ["right"] * numbers
     table = tabulate.tabulate(lines, heads, tablefmt=fmt, colalign=aligned, disable_numparse=True)
-    return f"{table}\n\n{FOOTNOTE}" if any(row.protocol == "paper" for row in names) else table
+    notes = [FOOTNOTE] if any(row.protocol == "paper" for row in names) else []
+    return "\n\n".join([table, *notes, *_zero_alphas(records, names)])
+
+
+def _zero_alphas(records: Iterable[dict[str, Any]], names: dict[Row, str]) -> list[str]:
+    """For each row that chooses the weight of a branch beside zero-shot: in how many runs it chose none of it."""
+    alphas = defaultdict(list)
+    for record in records:
+        chosen = record["hyper_parameters"].get("alpha")
+        if chosen is not None and record["selected_by"] not in ("default", "fixed"):
+            alphas[names[Row(*(record[name] for name in Row._fields))]].append(chosen)
+    return [
+        f"{name}: alpha = 0 (zero-shot) was chosen in {sum(a == 0 for a in values)} of {len(values)} runs."
+        for name, values in alphas.items()
+    ]

@@ -15,8 +15,9 @@ Usage: bash scripts/<method>/main.sh DATASET SHOTS [CFG]
 Environment: DATA  folder of the data sets (default: data)
              OUT   where runs go (default: output), in OUT/DATASET/TRAINER/CFG_SHOTSshots/seedK
              SEEDS which seeds (default: "1 2 3")
-             ARGS  further KEY VALUE options for train.py; name a VARIANT with them: they change the result
-             VARIANT a folder below CFG_SHOTSshots for runs with other ARGS
+             ARGS  further KEY VALUE options for train.py; give them a VARIANT, because they change the result
+             VARIANT  name of the folder below CFG_SHOTSshots for runs with other ARGS; tables show CFG/VARIANT
+             QUIET 1 keeps what the runs print in their log.txt alone
 
 Finished runs are skipped, unfinished ones resumed.
 EOF
@@ -51,6 +52,8 @@ cfg=${3:-$([[ $dataset == concept_shapes* ]] && echo demo_clip || echo rn50)}
 shots=$2
 [ "$shots" = all ] && shots="1 2 4 8 16"
 read -ra extra <<<"${ARGS:-}"
+[ -n "${VARIANT:-}" ] && options+=(CFG_NAME "$cfg/$VARIANT")
+screen=$([ "${QUIET:-0}" = 1 ] && echo /dev/null || echo /dev/stdout)
 
 folders=()
 for s in $shots; do
@@ -64,7 +67,7 @@ for s in $shots; do
         fi
         "$python" train.py --root "$data" --seed "$seed" --trainer "$trainer" --dataset-config-file "$yaml" \
             --config-file "configs/trainers/$trainer/$cfg.yaml" --output-dir "$run" \
-            DATASET.NUM_SHOTS "$s" "${options[@]}" "${extra[@]}"
+            DATASET.NUM_SHOTS "$s" "${options[@]}" "${extra[@]}" >"$screen"
     done
 done
 "$python" parse_test_res.py --table "${folders[@]}"

@@ -120,8 +120,7 @@ class CCLI(FeatureTrainer):
         return how, {"alpha": alpha}
 
     def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
-        node = self.cfg.TRAINER.CCLI
-        return concept_inference.from_state(state, node.REPRESENTATION, node.BETA)
+        return concept_inference.from_state(state)
 
     def _write_concepts(self) -> None:
         """Which training images are behind each concept: concepts.json in the run's folder."""

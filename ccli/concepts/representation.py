@@ -20,10 +20,11 @@ class Similarity(nn.Module):
 
     def __init__(self, concepts: torch.Tensor, features: torch.Tensor, kind: str = "plain", beta: float = 5.0):
         super().__init__()
-        self.kind, self.beta = kind, beta
+        self.affinity = kind == "affinity"
         s = features @ concepts.T
         deviation = s.std(0, correction=0).clamp_min(1e-6)
         self.register_buffer("concepts", concepts.clone())
+        self.register_buffer("beta", torch.tensor(float(beta if self.affinity else 0)))  # 0: not an affinity
         self.register_buffer("mean", s.mean(0) if kind == "standardised" else torch.zeros_like(deviation))
         self.register_buffer("deviation", deviation if kind == "standardised" else torch.ones_like(deviation))
 
@@ -33,7 +34,7 @@ class Similarity(nn.Module):
 
     def forward(self, f: torch.Tensor) -> torch.Tensor:
         s = f @ self.concepts.T  # [B, I]
-        if self.kind == "affinity":
+        if self.affinity:
             return torch.exp(-self.beta * (1 - s))
         return (s - self.mean) / self.deviation
 

@@ -69,14 +69,14 @@ def build(
     return model
 
 
-def from_state(state: dict[str, torch.Tensor], representation: str, beta: float) -> ConceptInference:
-    """A head out of its state_dict, with whatever numbers of classes and concepts that has."""
+def from_state(state: dict[str, torch.Tensor]) -> ConceptInference:
+    """A head out of its state_dict alone, with whatever representation, network and numbers of classes that has."""
     text = state["text_features"]
-    if representation == "space":
+    if "representation.projection" in state:
         r = ConceptSpace.of(state["representation.mean"], state["representation.projection"])
     else:
-        concepts = state["representation.concepts"]
-        r = Similarity(concepts, torch.zeros(1, concepts.shape[1]), representation, beta)
+        concepts, kind = state["representation.concepts"], "affinity" if state["representation.beta"] > 0 else "plain"
+        r = Similarity(concepts, torch.zeros(1, concepts.shape[1]), kind)  # "standardised" is in mean and deviation
     if "network.weight" in state:
         g = nn.Linear(r.width, len(text), bias=False)
     else:

@@ -1,4 +1,4 @@
-"""The classes of concept_shapes: combinations of a colour, a texture and a shape, whose names leave one of them unsaid."""
+"""The classes of concept_shapes: combinations of a colour, a texture and a shape; their names leave one unsaid."""
 
 from __future__ import annotations
 

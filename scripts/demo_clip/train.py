@@ -2,9 +2,10 @@
 
     python scripts/demo_clip/train.py --out ccli/demo_clip
 
-Draws captioned scenes (no object in them has the parts of a concept_shapes class) and trains image and text towers with
-CLIP's symmetric cross-entropy between images and captions, and between images and one-word captions ("The photo is striped."):
-all words that are true of a scene against all that are not. Writes float16 weights as safetensors and prints one log line.
+Draws captioned scenes (no object in them has the parts of a concept_shapes class) and trains image and text towers
+with CLIP's symmetric cross-entropy between images and captions, and between images and one-word captions ("The photo
+is striped."): all words that are true of a scene against all that are not. Writes float16 weights as safetensors and
+prints one log line.
 """
 
 from __future__ import annotations
@@ -19,14 +20,13 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
+from ccli.datasets.scenes.captions import all_words, caption, words_of_scene
+from ccli.datasets.scenes.render import SIZE, render
+from ccli.datasets.scenes.sample import open_scene
 from open_clip.factory import create_model
 from safetensors.torch import save_file
 from torch.nn import functional as F
 from tqdm import tqdm
-
-from ccli.datasets.scenes.captions import all_words, caption, words_of_scene
-from ccli.datasets.scenes.render import SIZE, render
-from ccli.datasets.scenes.sample import open_scene
 
 CAPTIONS_PER_IMAGE = 6
 TEST_PAIRS = 2000
