@@ -135,7 +135,12 @@ def run(args: argparse.Namespace) -> None:
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
-    setup_logger(cfg.OUTPUT_DIR)
+    try:
+        setup_logger(cfg.OUTPUT_DIR)
+    except OSError as error:
+        raise CcliError(
+            f"cannot write to {cfg.OUTPUT_DIR} ({error.strerror or error}); choose another --output-dir"
+        ) from error
     banner("Arguments", "\n".join(f"{key}: {value}" for key, value in sorted(vars(args).items())))
     banner("Config", str(cfg))
     banner("System info", collect_env_info())

@@ -35,6 +35,8 @@ class FeatureBatches:
             if self.split.views is not None:
                 view = torch.randint(len(self.split.views), (n,), generator=generator).to(features.device)
                 features = self.split.views[view, torch.arange(n, device=features.device)]
-        for rows in order.to(features.device).split(self.batch_size):
+        order = order.to(features.device)
+        for start in range(0, n, self.batch_size):
+            rows = order[start : start + self.batch_size]
             batch = {"img": features[rows], "label": self.split.labels[rows], "index": rows}
             yield batch | {"domain": torch.zeros_like(rows), "impath": [""] * len(rows)}

@@ -10,15 +10,13 @@ Rows are stored as float16 and read as float32, normalised again.
 from __future__ import annotations
 
 import os
-import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from .errors import CcliError, nearest
-from .task import Split, unit
+from .task import FewShotTask, Split, unit
 
 REQUIRED = ("classnames", "train_features", "train_labels", "test_features", "test_labels")
 OPTIONAL = (
@@ -26,19 +24,7 @@ OPTIONAL = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Bundle:
-    """A whole pool of features; shots are drawn from `train`. See `FewShotTask` for the shapes."""
-
-    classnames: tuple[str, ...]
-    text_features: torch.Tensor | None
-    text_norms: torch.Tensor | None
-    logit_scale: float
-    train: Split
-    val: Split | None
-    test: Split
-    concepts: tuple[str, ...] = ()
-    concept_features: torch.Tensor | None = None
+Bundle = FewShotTask  # its training split is the whole pool that shots are drawn from
 
 
 def read_bundle(path: str | Path) -> Bundle:
@@ -47,26 +33,24 @@ def read_bundle(path: str | Path) -> Bundle:
     Raises:
         CcliError: no such file, not an .npz, a missing array, rows of the wrong width, labels outside 0..N-1, NaN.
     """
-    arrays = _read_arrays(Path(path))
+    arrays, names = _read_arrays(Path(path))
     for name in REQUIRED:
         if name not in arrays:
-            have = f"it has {', '.join(sorted(arrays))}" if arrays else "it is empty"
-            raise CcliError(f"bundle {path} lacks the array {name!r}; {have}.{nearest(name, arrays)}")
-    classes, width = len(arrays["classnames"]), _width(path, arrays)
+            have = f"it has {', '.join(sorted(names))}" if names else "it is empty"
+            raise CcliError(f"bundle {path} lacks the array {name!r}; {have}.{nearest(name, names)}")
+    classnames = _names(path, arrays, "classnames")
+    classes, width = len(classnames), _width(path, arrays)
     text = _rows(path, arrays, "text_features", width)
     if text is not None and len(text) != classes:
-        raise CcliError(f"bundle {path}: text_features has {len(text)} rows for {classes} class names")
-    concepts, concept_features = arrays.get("concepts"), _rows(path, arrays, "concept_features", width)
-    if (0 if concepts is None else len(concepts)) != (0 if concept_features is None else len(concept_features)):
+        raise CcliError(f"bundle {path}: text_features has {len(text)} rows for {classes} classnames")
+    concepts, concept_features = _names(path, arrays, "concepts"), _rows(path, arrays, "concept_features", width)
+    if len(concepts) != (0 if concept_features is None else len(concept_features)):
         raise CcliError(f"bundle {path}: concepts and concept_features do not have one row for one name")
     splits = {name: _split(path, arrays, name, width, classes) for name in ("train", "val", "test")}
-    norms = arrays.get("text_norms")
+    norms = None if text is None else _norms(path, arrays, classes)
     return Bundle(
-        tuple(str(c) for c in arrays["classnames"]), text,
-        None if text is None else torch.ones(classes) if norms is None else _norms(path, norms, classes),
-        _scale(path, arrays), **splits,
-        concepts=() if concepts is None else tuple(str(c) for c in concepts), concept_features=concept_features,
-    )  # fmt: skip
+        classnames, text, norms, _scale(path, arrays), **splits, concepts=concepts, concept_features=concept_features
+    )
 
 
 def write_bundle(path: str | Path, bundle: Bundle) -> Path:
@@ -125,30 +109,34 @@ def bundle_from_images(
 
 
 def read_tip_adapter_cache(folder: str | Path, shots: int, classnames: list[str] | None = None) -> Bundle:
-    """A bundle out of a cache folder that Tip-Adapter's code wrote: keys_/values_`shots`shots.pt, val_ and test_ f/l.pt.
+    """A bundle out of a cache folder that Tip-Adapter's code wrote.
 
-    The keys are means over augmented epochs; the folder has no text features and no class names.
+    For 4 shots it holds keys_4shots.pt [D, J] (means over augmented epochs) and values_4shots.pt [J, N] (one-hot);
+    test_f.pt [n, D] and test_l.pt [n]; optionally val_f.pt and val_l.pt; no text features and no class names.
 
     Args:
         classnames: names for the N classes; "class 0", "class 1" ... where None.
 
     Raises:
-        CcliError: a file is missing, or is anything but a tensor (files are read with weights_only).
+        CcliError: a file is missing, is anything but a tensor (files are read with weights_only), or does not fit.
     """
     folder = Path(folder)
-    keys = _tensor(folder / f"keys_{shots}shots.pt").float().T  # stored [D, J]
-    values = _tensor(folder / f"values_{shots}shots.pt")  # one-hot [J, N]
-    if values.ndim != 2 or len(values) != len(keys):
-        raise CcliError(f"{folder}: keys and values are not a Tip-Adapter cache of one size")
+    keys = _tensor(folder / f"keys_{shots}shots.pt").float()
+    values = _tensor(folder / f"values_{shots}shots.pt").float()
+    if keys.ndim != 2 or values.ndim != 2 or len(values) != keys.shape[1]:
+        raise CcliError(
+            f"{folder}: keys of shape {tuple(keys.shape)} and values of shape {tuple(values.shape)} are not a "
+            "Tip-Adapter cache: (width, images) and (images, classes)"
+        )
     names = classnames or [f"class {k}" for k in range(values.shape[1])]
     if len(names) != values.shape[1]:
         raise CcliError(f"{folder}: {len(names)} class names for {values.shape[1]} classes")
-    has_val = (folder / "val_f.pt").exists()
-    val, test = (
-        Split(unit(_tensor(folder / f"{part}_f.pt").float()), _tensor(folder / f"{part}_l.pt").long())
-        if part == "test" or has_val else None for part in ("val", "test")
-    )  # fmt: skip
-    train = Split(unit(keys), values.float().argmax(1))
+    arrays = {"train_features": keys.T, "train_labels": values.argmax(1)}
+    for part in ("val", "test") if (folder / "val_f.pt").exists() else ("test",):
+        arrays |= {f"{part}_features": _tensor(folder / f"{part}_f.pt").float()}
+        arrays |= {f"{part}_labels": _tensor(folder / f"{part}_l.pt")}
+    arrays = {name: tensor.numpy() for name, tensor in arrays.items()}
+    train, val, test = (_split(folder, arrays, part, keys.shape[0], len(names)) for part in ("train", "val", "test"))
     return Bundle(tuple(names), None, None, 100.0, train, val, test)
 
 
@@ -158,24 +146,40 @@ def _tensor(path: Path) -> torch.Tensor:
     except FileNotFoundError as error:
         raise CcliError(f"{path} is not there; a Tip-Adapter cache folder holds it") from error
     except Exception as error:
-        raise CcliError(
-            f"{path} is not a plain tensor file and is not read: {str(error).splitlines()[0][:120]}"
-        ) from error
+        raise CcliError(f"{path} is not a plain tensor file and is not read: {_first_line(error)[:120]}") from error
     if not isinstance(value, torch.Tensor):
         raise CcliError(f"{path} holds a {type(value).__name__}, not a tensor")
     return value
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays of a bundle, and the names of all arrays in the file."""
     if not path.is_file():
         raise CcliError(f"no bundle at {path}; check the path")
+    what = f"bundle {path}"
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in REQUIRED + OPTIONAL}
-    except (ValueError, OSError, zipfile.BadZipFile, AttributeError, EOFError) as error:
+            arrays = {}
+            for name in file.files:
+                if name in REQUIRED + OPTIONAL:
+                    what = f"{path}, array {name!r},"
+                    arrays[name] = file[name]
+            return arrays, file.files
+    except Exception as error:  # numpy, zipfile and zlib raise a dozen types
         raise CcliError(
-            f"{path} is not a readable bundle (.npz without pickles): {str(error).splitlines()[0]}"
+            f"{what} is not readable (a bundle is an .npz without pickles): {_first_line(error)}"
         ) from error
+
+
+def _names(path, arrays: dict[str, np.ndarray], name: str) -> tuple[str, ...]:
+    array = arrays.get(name, np.array([], dtype=str))
+    if array.ndim != 1 or array.dtype.kind != "U":
+        raise CcliError(f"bundle {path}: {name} is {array.dtype} of shape {array.shape}, not a list of strings")
+    return tuple(array.tolist())
 
 
 def _width(path, arrays: dict[str, np.ndarray]) -> int:
@@ -204,21 +208,29 @@ def _split(path, arrays: dict[str, np.ndarray], name: str, width: int, classes: 
     if features is None or labels is None:
         raise CcliError(f"bundle {path}: {name}_features and {name}_labels must come together")
     if labels.shape != (len(features),) or labels.dtype.kind not in "iu":
-        raise CcliError(f"bundle {path}: {name}_labels must be {len(features)} whole numbers")
+        raise CcliError(
+            f"bundle {path}: {name}_labels is {labels.dtype} of shape {labels.shape}, not {len(features)} whole numbers"
+        )
     if len(labels) and (labels.min() < 0 or labels.max() >= classes):
         wrong = int(labels.min()) if labels.min() < 0 else int(labels.max())
         raise CcliError(f"bundle {path}: {name}_labels hold {wrong}, outside 0..{classes - 1} ({classes} class names)")
     return Split(features, torch.from_numpy(labels.astype(np.int64)))
 
 
-def _norms(path, norms: np.ndarray, classes: int) -> torch.Tensor:
-    if norms.shape != (classes,) or not np.isfinite(norms).all() or (norms <= 0).any():
+def _norms(path, arrays: dict[str, np.ndarray], classes: int) -> torch.Tensor:
+    norms = arrays.get("text_norms", np.ones(classes))
+    if norms.shape != (classes,) or norms.dtype.kind != "f" or not np.isfinite(norms).all() or (norms <= 0).any():
         raise CcliError(f"bundle {path}: text_norms must be {classes} positive numbers")
     return torch.from_numpy(norms.astype(np.float32))
 
 
 def _scale(path, arrays: dict[str, np.ndarray]) -> float:
-    scale = float(arrays["logit_scale"]) if "logit_scale" in arrays else 100.0
+    array = arrays.get("logit_scale", np.array(100.0))
+    if array.size != 1 or array.dtype.kind not in "fiu":
+        raise CcliError(f"bundle {path}: logit_scale is {array.dtype} of shape {array.shape}, not one number")
+    scale = float(array.item())
     if not 0 < scale < float("inf"):
-        raise CcliError(f"bundle {path}: logit_scale is {scale}; it is exp(logit_scale) of the model, 100 for OpenAI's")
+        raise CcliError(
+            f"bundle {path}: logit_scale is {scale:g}; it is exp(logit_scale) of the model, 100 for OpenAI's"
+        )
     return scale

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,25 +49,27 @@ class FrozenClip:
 
     Args:
         name: a Dassl/CoOp backbone name ("RN50", "ViT-B/16"), "demo-clip", any open_clip name (its "openai" weights),
-            "NAME@PRETRAINED_TAG", "NAME@FILE" with local weights, or a folder that holds open_clip_config.json and weights.
+            "NAME@PRETRAINED_TAG", "NAME@FILE" with local weights, a folder that holds open_clip_config.json and
+            weights, or a weights file in such a folder.
         device: where it runs.
         precision: "fp32" or "bf16".
 
     Raises:
-        CcliError: an unknown name or tag, a missing file, weights that cannot be downloaded.
+        CcliError: an unknown name or tag, a missing file, weights that cannot be downloaded, preprocessing other than
+            resizing the shorter side and cropping the centre.
     """
 
     def __init__(self, name: str, device: str | torch.device = "cpu", precision: str = "fp32"):
         if precision not in PRECISIONS:
             raise CcliError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}")
         self.name, self.device, self.precision = name, torch.device(device), precision
-        self._folder = _local_folder(name)
-        if self._folder is None:
+        self._weights = _local_weights(name)
+        if self._weights is None:
             self._architecture, self._pretrained = _resolve(name)
 
     @cached_property
     def facts(self) -> ModelFacts:
-        return _facts_of_folder(self._folder) if self._folder else _facts_of_model(self._model)
+        return _facts_of_folder(self._weights) if self._weights else self._named[1]
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """Preprocessed images [B, 3, H, W] to features [B, D], float32, not normalised."""
@@ -81,30 +84,32 @@ class FrozenClip:
 
     @cached_property
     def _model(self) -> torch.nn.Module:
-        model = _load_folder(self._folder) if self._folder else _load_named(self._architecture, self._pretrained)
+        model = _load_folder(self._weights) if self._weights else self._named[0]
         return model.eval().requires_grad_(False).to(self.device, PRECISIONS[self.precision])
+
+    @cached_property
+    def _named(self) -> tuple[torch.nn.Module, ModelFacts]:
+        """The model and its facts, taken before its precision changes."""
+        model = _load_named(self._architecture, self._pretrained)
+        return model, _facts_of_model(model, self._architecture)
 
     @cached_property
     def _tokenizer(self):
         import open_clip
 
-        return open_clip.get_tokenizer(f"local-dir:{self._folder}" if self._folder else self._architecture)
+        return open_clip.get_tokenizer(f"local-dir:{self._weights.parent}" if self._weights else self._architecture)
 
 
-def _local_folder(name: str) -> Path | None:
-    """The folder a name means, None where it means something else."""
-    if name == DEMO:
-        return Path(__file__).parent / "demo_clip"
-    folder = Path(name).expanduser()
-    if folder.is_file():
-        if not (folder.parent / _CONFIG).exists():
-            raise CcliError(f"{name}: the architecture of these weights is not known: write ARCHITECTURE@{name}")
-        folder = folder.parent
-    if not folder.is_dir():
+def _local_weights(name: str) -> Path | None:
+    """The weights file, beside its configuration, that a name means; None where it means something else."""
+    path = Path(__file__).parent / "demo_clip" if name == DEMO else Path(name).expanduser()
+    if name in COOP_NAMES or not path.exists():
         return None
-    if not (folder / _CONFIG).exists():
+    if path.is_file() and not (path.parent / _CONFIG).exists():
+        raise CcliError(f"{name}: the architecture of these weights is not known: write ARCHITECTURE@{name}")
+    if path.is_dir() and not (path / _CONFIG).exists():
         raise CcliError(f"{name}: no {_CONFIG} in this folder, so it is not an open_clip model")
-    return folder
+    return path if path.is_file() else _weights_file(path)
 
 
 def _resolve(name: str) -> tuple[str, str]:
@@ -115,7 +120,7 @@ def _resolve(name: str) -> tuple[str, str]:
     architecture = COOP_NAMES.get(architecture, architecture).partition("@")[0].replace("/", "-")
     known = open_clip.list_models()
     if architecture not in known:
-        hint = nearest(name, [*COOP_NAMES, DEMO, *known])
+        hint = nearest(name.partition("@")[0], [*COOP_NAMES, DEMO, *known])
         raise CcliError(
             f"unknown backbone {name!r}.{hint} Any open_clip name, NAME@TAG or path to local weights works too"
         )
@@ -133,14 +138,15 @@ def _load_named(architecture: str, pretrained: str) -> torch.nn.Module:
     import open_clip
 
     try:
-        return open_clip.create_model(architecture, pretrained=pretrained)
+        with _quiet():  # open_clip logs what it raises, too
+            return open_clip.create_model(architecture, pretrained=pretrained)
     except Exception as error:  # hub, network and file errors come in a dozen types
         if Path(pretrained).is_file():
-            reason = (
-                "a TorchScript archive or another pickle" if "weights_only" in str(error).lower() else _short(error)
-            )
+            pickled = "weights_only" in str(error).lower()
+            reason = "a TorchScript archive or another pickle" if pickled else _short(error)
             raise CcliError(
-                f"cannot read weights {pretrained} for {architecture}: {reason}; give a state_dict (.safetensors or .pt)"
+                f"cannot read weights {pretrained} for {architecture}: {reason}; "
+                "give a state_dict (.safetensors or .pt)"
             ) from error
         raise CcliError(
             f"the weights of {architecture} ({pretrained}) are not on this machine and cannot be downloaded "
@@ -148,16 +154,28 @@ def _load_named(architecture: str, pretrained: str) -> torch.nn.Module:
         ) from error
 
 
-def _load_folder(folder: Path) -> torch.nn.Module:
+def _load_folder(weights: Path) -> torch.nn.Module:
     from open_clip.factory import create_model, load_state_dict
 
-    logging.getLogger().setLevel(logging.ERROR)  # open_clip warns that it was asked not to load weights
-    model = create_model(f"local-dir:{folder}", load_weights=False)
     try:
-        model.load_state_dict(load_state_dict(_weights_file(folder)))
+        with _quiet():  # open_clip warns that it was asked not to load weights
+            model = create_model(f"local-dir:{weights.parent}", load_weights=False, pretrained_text=False)
+        model.load_state_dict(load_state_dict(weights))
     except Exception as error:
-        raise CcliError(f"cannot read {_weights_file(folder)}: {_short(error)}") from error
+        raise CcliError(f"cannot read {weights}: {_short(error)}") from error
     return model
+
+
+@contextmanager
+def _quiet():
+    """No warnings on the root logger, to which open_clip writes."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _weights_file(folder: Path) -> Path:
@@ -167,23 +185,42 @@ def _weights_file(folder: Path) -> Path:
     raise CcliError(f"{folder}: no weights here; expected one of {', '.join(_WEIGHTS)}")
 
 
-def _facts_of_folder(folder: Path) -> ModelFacts:
-    weights = _weights_file(folder)
-    digest = hashlib.sha256((folder / _CONFIG).read_bytes())
+def _facts_of_folder(weights: Path) -> ModelFacts:
+    config = weights.parent / _CONFIG
+    digest = hashlib.sha256(config.read_bytes())
     with open(weights, "rb") as file:
         for chunk in iter(lambda: file.read(1 << 22), b""):
             digest.update(chunk)
     try:
-        config = json.loads((folder / _CONFIG).read_text())
-        model, pre = config["model_cfg"], config.get("preprocess_cfg", {})
-        size = model["vision_cfg"]["image_size"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CcliError(f"{folder / _CONFIG}: not an open_clip configuration ({_short(error)})") from error
-    mean, std = pre.get("mean", _OPENAI_MEAN), pre.get("std", _OPENAI_STD)
-    size = size[0] if isinstance(size, list) else size
-    return ModelFacts(
-        digest.hexdigest(), size, tuple(mean), tuple(std), pre.get("interpolation", "bicubic"), _stored_scale(weights)
-    )
+        content = json.loads(config.read_text())
+        pre = content.get("preprocess_cfg", {}) | {"size": content["model_cfg"]["vision_cfg"]["image_size"]}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CcliError(f"{config}: not an open_clip configuration ({_short(error)})") from error
+    return _facts(str(config), digest, pre, _stored_scale(weights))
+
+
+def _facts_of_model(model: torch.nn.Module, architecture: str) -> ModelFacts:
+    import open_clip
+
+    # equal weights give different features in another architecture (RN50 and RN50-quickgelu)
+    digest = hashlib.sha256(json.dumps(open_clip.get_model_config(architecture), sort_keys=True).encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
+    return _facts(architecture, digest, model.visual.preprocess_cfg, model.logit_scale.float().exp().item())
+
+
+def _facts(what: str, digest, pre: dict, logit_scale: float) -> ModelFacts:
+    """Refuses preprocessing that the feature store does not repeat; `pre` is open_clip's preprocess_cfg."""
+    pre = {"mean": _OPENAI_MEAN, "std": _OPENAI_STD} | {k: v for k, v in pre.items() if v is not None}
+    size = pre["size"] if isinstance(pre["size"], (list, tuple)) else (pre["size"], pre["size"])
+    resize, interpolation = pre.get("resize_mode", "shortest"), pre.get("interpolation", "bicubic")
+    if resize != "shortest" or interpolation not in ("bicubic", "bilinear") or size[0] != size[1]:
+        raise CcliError(
+            f"{what}: images preprocessed with resize_mode {resize!r}, {interpolation!r}, {size[0]}x{size[1]} are not "
+            "supported; take a model with 'shortest', bicubic or bilinear, and square images"
+        )
+    return ModelFacts(digest.hexdigest(), size[0], tuple(pre["mean"]), tuple(pre["std"]), interpolation, logit_scale)
 
 
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -202,19 +239,6 @@ def _stored_scale(weights: Path) -> float:
         return float(state.get("state_dict", state)["logit_scale"].float().exp())
     except Exception as error:
         raise CcliError(f"cannot read {weights}: {_short(error)}") from error
-
-
-def _facts_of_model(model: torch.nn.Module) -> ModelFacts:
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
-    pre = model.visual.preprocess_cfg
-    size = pre["size"][0] if isinstance(pre["size"], (list, tuple)) else pre["size"]
-    return ModelFacts(
-        digest.hexdigest(), size, tuple(pre["mean"]), tuple(pre["std"]), pre["interpolation"],
-        float(model.logit_scale.float().exp()),
-    )  # fmt: skip
 
 
 def _short(error: Exception) -> str:

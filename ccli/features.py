@@ -31,10 +31,12 @@ class FeatureStore:
     """
 
     def __init__(self, clip: FrozenClip, folder: str | Path, root: str | Path):
-        self.clip, self.folder, self.root = clip, Path(folder), Path(root).resolve()
+        self.clip, self.folder, self.root = clip, Path(folder), Path(os.path.abspath(root))
 
     def images(self, paths: Sequence[str | Path], what: str = "images") -> torch.Tensor:
         """Features [n, D] of images as the model's own preprocessing sees them (resized, centre crop); not normalised.
+
+        They are opened as RGB before they are resized, as CoOp's and Dassl's loaders do.
 
         Raises:
             CcliError: an image is missing or unreadable (named).
@@ -42,15 +44,19 @@ class FeatureStore:
         keys = [self._key(path) for path in paths]
         return self._encode(self._spec("centre"), keys, [(path, None) for path in paths], what)
 
-    def views(self, paths: Sequence[str | Path], count: int, crop: tuple[float, float], what: str = "views"):
+    def views(
+        self, paths: Sequence[str | Path], count: int, crop: tuple[float, float], what: str = "views"
+    ) -> torch.Tensor:
         """Features [count, n, D] of augmented views: a random resized crop (area shares `crop`) and a flip.
 
         View v of an image depends on its path and v alone, so it is the same for every run and seed.
         """
         spec = self._spec(f"crop {crop[0]:g}-{crop[1]:g} flip")
-        keys = [f"{key}|{v}" for v in range(count) for key in map(self._key, paths)]
+        images = [self._key(path) for path in paths]
+        keys = [f"{key}|{v}" for v in range(count) for key in images]
         work = [(path, (v, crop)) for v in range(count) for path in paths]
-        return self._encode(spec, keys, work, what).view(count, len(paths), -1)
+        rows = self._encode(spec, keys, work, what)
+        return rows.view(count, len(paths), rows.shape[1])
 
     def texts(self, texts: Sequence[str], what: str = "texts") -> torch.Tensor:
         """Features [n, D] of sentences, not normalised."""
@@ -76,8 +82,8 @@ class FeatureStore:
             stat = path.stat()
         except OSError as error:
             raise CcliError(f"image {path} cannot be read ({error.strerror}); check the data set's folder") from error
-        resolved = path.absolute()
-        name = resolved.relative_to(self.root) if resolved.is_relative_to(self.root) else resolved
+        full = Path(os.path.abspath(path))  # links are not followed: a data set may be links into another disk
+        name = full.relative_to(self.root) if full.is_relative_to(self.root) else full
         return f"{name}|{stat.st_size}|{stat.st_mtime_ns}"
 
     def _encode(self, spec: dict, keys: list[str], work: list, what: str) -> torch.Tensor:
@@ -146,7 +152,7 @@ def _random_crop(image, size: int, interpolation: str, scale: tuple[float, float
         w, h = (width, round(width / ratio)) if width / height < ratio else (round(height * ratio), height)
         w, h = min(w, width), min(h, height)
         left, top = (width - w) // 2, (height - h) // 2
-    image = image.resize((size, size), _resampling(interpolation), box=(left, top, left + w, top + h))
+    image = image.crop((left, top, left + w, top + h)).resize((size, size), _resampling(interpolation))
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image
 
 

@@ -1,7 +1,8 @@
 """Hyper-parameters chosen without test labels.
 
 Protocols: "validation" (the few-shot validation set; without one, stratified cross-validation on the shots; at one shot
-without one, the constants), "fixed" (always the constants), "paper" (the test set, as many authors did; marked in tables).
+without one, the constants), "fixed" (always the constants), "paper" (the test set, as many authors did; marked in
+tables).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import filelock
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from .errors import CcliError
@@ -46,7 +47,7 @@ class RowStore:
             raise _cannot_write(self.folder, error) from error
 
     def rows(self, keys: Sequence[str], encode: Encode) -> torch.Tensor:
-        """The rows of `keys`, float32 [len(keys), D]; those that are missing are encoded and kept.
+        """The rows of `keys`, float32 [len(keys), D]; those that are missing are encoded, each key once, and kept.
 
         Raises:
             CcliError: the folder cannot be written; whatever `encode` raises passes through.
@@ -55,9 +56,9 @@ class RowStore:
         self._refresh()
         if any(d not in self._where for d in digests):
             with self._lock():
-                self._refresh()  # another process may have encoded them meanwhile
-                missing = [k for k, d in enumerate(digests) if d not in self._where]
-                for positions, features in encode(missing):
+                self._refresh(remove=True)  # another process may have encoded them meanwhile
+                missing = {d: k for k, d in enumerate(digests) if d not in self._where}
+                for positions, features in encode(list(missing.values())):
                     self._add([digests[k] for k in positions], features)
         return self._gather(digests)
 
@@ -74,10 +75,11 @@ class RowStore:
         return out
 
     def _add(self, digests: list[bytes], features: torch.Tensor) -> None:
+        features = features.half().cpu().contiguous()
         if not torch.isfinite(features).all():
             raise CcliError(f"the model gave features that are not finite (store {self.folder}); try precision fp32")
         keys = torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.uint8).view(len(digests), -1)
-        content = save({"keys": keys, "features": features.half().cpu().contiguous()})
+        content = save({"keys": keys, "features": features})
         name = hashlib.sha256(content).hexdigest()
         path = self.folder / f"{name}.safetensors"
         try:
@@ -86,21 +88,33 @@ class RowStore:
             raise _cannot_write(self.folder, error) from error
         self._take(path)
 
-    def _refresh(self) -> None:
-        """Take in blocks that this process has not read yet."""
+    def _refresh(self, remove: bool = False) -> None:
+        """Take in blocks that this process has not read yet; `remove`, under the lock only: damaged ones."""
         for path in sorted(self.folder.glob("*.safetensors")):
             if path.stem in self._blocks:
                 continue
-            if _sha256(path) == path.stem:
-                self._take(path)
-            else:
+            try:
+                if _sha256(path) == path.stem:
+                    self._take(path)
+                    continue
+            except FileNotFoundError:  # removed by another process
+                continue
+            except (SafetensorError, KeyError):  # the name fits, but it is not a block
+                pass
+            except OSError as error:
+                raise CcliError(f"cannot read {path} ({error.strerror or error}); check its permissions") from error
+            if remove:
                 warnings.warn(f"{path} is damaged; it is removed and its images are encoded again", stacklevel=3)
-                path.unlink(missing_ok=True)
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    raise _cannot_write(self.folder, error) from error
 
     def _take(self, path: Path) -> None:
         block = load_file(path)  # memory-mapped
-        self._blocks[path.stem] = block["features"]
-        for row, key in enumerate(block["keys"].numpy()):
+        keys, features = block["keys"], block["features"]
+        self._blocks[path.stem] = features
+        for row, key in enumerate(keys.numpy()):
             self._where.setdefault(key.tobytes(), (path.stem, row))
 
     def _lock(self) -> filelock.FileLock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional as F
@@ -45,7 +45,6 @@ class FewShotTask:
     test: Split
     concepts: tuple[str, ...] = ()
     concept_features: torch.Tensor | None = None
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def num_classes(self) -> int:

@@ -1,7 +1,7 @@
 """concept_shapes: generated pictures whose classes are combinations of shared parts, and its four shifted versions.
 
-24 classes (see `scenes.classes`), 64x64 pixels: per class 32 training, 16 validation and 100 test images; the shifted versions
-have 60 test images a class and are for evaluation only. Made on first use, always the same.
+24 classes (see `scenes.classes`), 64x64 pixels: per class 32 training, 16 validation and 100 test images; the shifted
+versions have 60 test images a class and are for evaluation only. Made on first use, always the same.
 """
 
 from __future__ import annotations

@@ -94,16 +94,19 @@ class FewShotDataset(DatasetBase):
     def __init__(self, cfg, items: dict[str, list[Item]], class_ids: list[str] | None = None):
         labels = {part: [label for _, label, _ in items[part]] for part in PARTS}
         train, val = draw_train_val(labels["train"], labels["val"], cfg.DATASET.NUM_SHOTS, cfg.SEED, self.short_name)
-        test = [Datum(impath=p, label=label, classname=name) for p, label, name in items["test"]]
-        shots = [Datum(*_named(items["train"][row])) for row in train]
+        test = [_datum(item) for item in items["test"]]
+        shots = [_datum(items["train"][row]) for row in train]
         super().__init__(
             train_x=test if self.test_only else shots,
-            val=[Datum(*_named(items["val"][row])) for row in val],
+            val=[_datum(items["val"][row]) for row in val],
             test=test,
         )
         self.class_ids = class_ids or self.classnames
 
 
-def _named(item: Item) -> tuple[str, int, int, str]:
+def _datum(item: Item) -> Datum:
     path, label, name = item
-    return path, label, 0, name
+    try:
+        return Datum(impath=path, label=label, classname=name)
+    except FileNotFoundError as error:
+        raise CcliError(f"image {path} is missing; complete the data set or give another --root") from error

@@ -12,4 +12,4 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: 
 echo "Installing into .venv (5.5 GB; a minute or more)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 [ -z "$extra" ] || .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extra]"
-echo "$sum" >"$stamp"
+echo "$sum" | tee .venv/.installed >"$stamp"

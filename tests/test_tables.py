@@ -9,7 +9,8 @@ from ccli.tables import DAGGER, FOOTNOTE, mean_std, results_table
 
 
 def make(correct, seed=1, trainer="CCLI", dataset="dtd", shots=16, total=100, **other):
-    fields = {"cfg": "rn50", "backbone": "RN50", "protocol": "validation"} | other
+    fields = {"cfg": "rn50", "backbone": "RN50", "protocol": "validation", "selected_by": "validation"} | other
+    fields = {"hyper_parameters": {}} | fields
     # A wrong accuracy on purpose: a table must come from correct / total.
     return {
         "trainer": trainer,
@@ -148,3 +149,13 @@ def test_bad_arguments_are_named():
         results_table(GRID, "datasets")
     with pytest.raises(CcliError, match=r"'gihub'.*Did you mean 'github'"):
         results_table(GRID, fmt="gihub")
+
+
+def test_how_often_zero_shot_was_chosen():
+    chosen = [make(60, seed, hyper_parameters={"alpha": alpha}) for seed, alpha in ((1, 0.0), (2, 0.5), (3, 0.0))]
+    constant = make(60, 4, hyper_parameters={"alpha": 0.0}, selected_by="default")  # nothing was chosen there
+    other = make(50, trainer="TipAdapter", hyper_parameters={"alpha": 1.0})
+    text = results_table([*chosen, constant, other])
+    assert "CCLI: alpha = 0 (zero-shot) was chosen in 2 of 3 runs." in text.splitlines()
+    assert "TipAdapter: alpha = 0 (zero-shot) was chosen in 0 of 1 runs." in text.splitlines()
+    assert "chosen in" not in results_table([make(50, trainer="ZeroshotCLIP")])

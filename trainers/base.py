@@ -22,7 +22,7 @@ from ccli.methods.training import step
 from ccli.runs import versions, write_record
 from ccli.task import FewShotTask, Split
 
-from .checkpoints import read_checkpoint, read_classes, write_classes
+from .checkpoints import check_same_run, has_checkpoint, read_checkpoint, read_classes, read_options, write_run
 from .sources import feature_source, make_task
 
 HEAD = "head"  # the name of the registered model, and of its folder of checkpoints
@@ -47,7 +47,7 @@ def extend_cfg(cfg) -> None:
 class FeatureTrainer(TrainerX):
     """Trains and tests a head on features that were encoded once.
 
-    A subclass has `make_head(task)`; a gradient method also `make_optim(head, task, batches)`; a method with something to
+    A subclass has `make_head(task)`; a gradient method also `make_optim(head, task)`; a method with something to
     choose `select()`; and `head_from_state(state)` rebuilds a head from a checkpoint, whatever its number of classes.
     """
 
@@ -58,10 +58,20 @@ class FeatureTrainer(TrainerX):
 
     def check_cfg(self, cfg) -> None:
         selection.check_protocol(cfg.PROTOCOL)
+        shots = cfg.DATASET.NUM_SHOTS
+        if shots < -1 or (shots == 0 and self.has_network):
+            raise CcliError(
+                f"DATASET.NUM_SHOTS {shots}: {cfg.TRAINER.NAME} needs 1 or more, or -1 for the whole training set"
+            )
         if cfg.FEATURES.PRECISION not in PRECISIONS:
             hint = nearest(cfg.FEATURES.PRECISION, PRECISIONS)
             raise CcliError(
                 f"unknown FEATURES.PRECISION {cfg.FEATURES.PRECISION!r}; use {', '.join(PRECISIONS)}.{hint}"
+            )
+        if cfg.TEST.FINAL_MODEL != "last_step":
+            raise CcliError(
+                f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL!r}: {cfg.TRAINER.NAME} is tested with its last_step, "
+                "with what PROTOCOL has chosen"
             )
         if not 0 < cfg.FEATURES.CROP[0] <= cfg.FEATURES.CROP[1] <= 1:
             raise CcliError(
@@ -94,7 +104,14 @@ class FeatureTrainer(TrainerX):
         self.head = self.optim = self.sched = None
 
     def before_train(self) -> None:
+        options = plain_config(self.cfg) | {"weights": self.source.weights}
+        folder = self.cfg.RESUME or self.output_dir
+        if has_checkpoint(folder, HEAD):
+            check_same_run(folder, options)
+        elif self.cfg.RESUME:
+            raise CcliError(f"--resume {folder}: no checkpoint there; give the output folder of an unfinished run")
         self._set_up()
+        write_run(self.output_dir, list(self.lab2cname.values()), _class_ids(self.dm.dataset), options)
         super().before_train()
         self._started = time.time()
 
@@ -102,7 +119,7 @@ class FeatureTrainer(TrainerX):
         dataset = self.dm.dataset
         if getattr(dataset, "test_only", False) and self.has_network:
             raise CcliError(
-                f"{self.cfg.DATASET.NAME} is for evaluation only: train on its source and use --eval-only --model-dir RUN"
+                f"{self.cfg.DATASET.NAME} is for evaluation only: train on its source, then --eval-only --model-dir RUN"
             )
         with self._clock("encode"):
             self.task = make_task(self.source, self.uses_text, self.uses_concepts, self.uses_views)
@@ -113,7 +130,6 @@ class FeatureTrainer(TrainerX):
         if self.optim is None:
             self.max_epoch = 0
         self.register_model(HEAD, self.head, self.optim, self.sched)
-        write_classes(self.output_dir, list(self.lab2cname.values()), _class_ids(dataset))
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         """A module f [B, D] -> logits [B, N]; fitted already where the method needs no epochs."""
@@ -157,8 +173,15 @@ class FeatureTrainer(TrainerX):
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load a finished run's head; where this data set has a subset of its classes, restrict the logits to them."""
         if not directory:
+            if self.head is None:
+                raise CcliError(f"{self.cfg.TRAINER.NAME} has nothing to evaluate: give --model-dir RUN")
             return
-        self.head = self.head_from_state(read_checkpoint(Path(directory) / HEAD, epoch)).to(self.device).eval()
+        state = read_checkpoint(Path(directory) / HEAD, epoch)
+        if read_options(directory).get("weights") != self.source.weights:
+            raise CcliError(
+                f"the run in {directory} was trained on other features; evaluate it with the backbone of its training"
+            )
+        self.head = self.head_from_state(state).to(self.device).eval()
         if HEAD in self._models:
             self._models[HEAD] = self.head
         known, wanted = read_classes(directory), _class_ids(self.dm.dataset)
@@ -180,7 +203,8 @@ class FeatureTrainer(TrainerX):
                 {"name": name, "correct": correct[k], "total": total[k]} for k, name in self.lab2cname.items()
             ],
             "predictions": list(predicted), "hyper_parameters": self.hyper_parameters,
-            "seconds": {k: round(v, 3) for k, v in self.seconds.items()}, "versions": versions(), "config": plain_config(cfg),
+            "seconds": {k: round(v, 3) for k, v in self.seconds.items()}, "versions": versions(),
+            "config": plain_config(cfg),
         }  # fmt: skip
 
     def _loader(self, split: Split, train: bool = False) -> FeatureBatches:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
 import torch
@@ -20,6 +18,7 @@ from ccli.task import FewShotTask
 
 from .base import FeatureTrainer
 from .base import extend_cfg as extend_base
+from .checkpoints import write_json
 
 NETWORKS = ("mlp", "convex")
 
@@ -128,7 +127,4 @@ class CCLI(FeatureTrainer):
         names = {}
         if self.picks is not None:
             names = {name: rows for name, rows in zip(self.task.concepts, self.picks.tolist())}
-        target = Path(self.output_dir) / "concepts.json"
-        scratch = target.with_name(f".{target.name}.{os.getpid()}")
-        scratch.write_text(json.dumps({"images": paths, "concepts": names}))
-        os.replace(scratch, target)
+        write_json(Path(self.output_dir) / "concepts.json", {"images": paths, "concepts": names})

@@ -10,7 +10,8 @@ import torch
 
 from ccli.errors import CcliError
 
-CLASSES = "classes.json"
+RUN = "run.json"  # what a run started as: its classes and its options
+IRRELEVANT = ("TEST", "TRAIN", "USE_CUDA", "VERBOSE")  # options that a resumed run may change
 
 
 def read_checkpoint(folder: Path, epoch: int | None = None) -> dict[str, torch.Tensor]:
@@ -30,13 +31,21 @@ def read_checkpoint(folder: Path, epoch: int | None = None) -> dict[str, torch.T
         raise CcliError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0][:150]}") from error
 
 
-def write_classes(folder: str, names: list[str], ids: list[str]) -> None:
-    """Keep which class each logit stands for beside the checkpoints."""
-    target = Path(folder) / CLASSES
-    scratch = target.with_name(f".{CLASSES}.{os.getpid()}")
+def has_checkpoint(folder: str, name: str) -> bool:
+    return (Path(folder) / name / "checkpoint").is_file()
+
+
+def write_run(folder: str, names: list[str], ids: list[str], options: dict) -> None:
+    """Keep which class each logit stands for, and the run's options, beside the checkpoints."""
+    write_json(Path(folder) / RUN, {"classnames": names, "class_ids": ids, "options": options})
+
+
+def write_json(target: Path, content: dict) -> None:
+    """Write beside, then move into place; the folder is made if absent."""
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(json.dumps({"classnames": names, "class_ids": ids}, indent=0))
+        scratch.write_text(json.dumps(content))
         os.replace(scratch, target)
     except OSError as error:
         raise CcliError(f"cannot write {target} ({error.strerror or error}); choose another --output-dir") from error
@@ -44,11 +53,42 @@ def write_classes(folder: str, names: list[str], ids: list[str]) -> None:
 
 def read_classes(folder: str | Path) -> list[str]:
     """The class ids of a run's logits."""
-    path = Path(folder) / CLASSES
+    return [str(name) for name in _read_run(folder, "class_ids")]
+
+
+def read_options(folder: str | Path) -> dict:
+    """The options that a run was started with, and "weights", which tells what made its features."""
+    return dict(_read_run(folder, "options"))
+
+
+def check_same_run(folder: str | Path, options: dict) -> None:
+    """Refuse to go on from checkpoints that were made with other options.
+
+    Raises:
+        CcliError: an option differs (named).
+    """
+    before, now = (dict(_leaves(c)) for c in (read_options(folder), options))
+    for key in sorted(before.keys() | now.keys()):
+        if key.partition(".")[0] not in IRRELEVANT and before.get(key) != now.get(key):
+            raise CcliError(
+                f"{folder} holds a run with {key} {before.get(key)!r}, not {now.get(key)!r}; "
+                "choose another --output-dir or remove that folder"
+            )
+
+
+def _leaves(node: dict, prefix: str = ""):
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _read_run(folder: str | Path, key: str):
+    path = Path(folder) / RUN
     try:
-        ids = json.loads(path.read_text())["class_ids"]
+        return json.loads(path.read_text())[key]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CcliError(
             f"{path} is missing or damaged ({type(error).__name__}); it is written when a run starts"
         ) from error
-    return [str(name) for name in ids]

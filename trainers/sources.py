@@ -17,7 +17,7 @@ from ccli.task import FewShotTask, Split, unit
 
 
 def feature_source(cfg, dataset, device: torch.device):
-    """The source that fits a data set; both kinds have train, val, test, text, concepts, backbone and logit_scale."""
+    """The source that fits a data set; both kinds have the same methods and backbone, weights, logit_scale."""
     return (BundleSource if hasattr(dataset, "bundle") else ImageSource)(cfg, dataset, device)
 
 
@@ -35,7 +35,7 @@ class BundleSource:
     def __init__(self, cfg, dataset, device: torch.device):
         self.cfg, self.dataset, self.bundle, self.device = cfg, dataset, dataset.bundle, device
         self.classnames, self.logit_scale = dataset.bundle.classnames, dataset.bundle.logit_scale
-        self.backbone = "bundle"
+        self.backbone, self.weights = "bundle", f"bundle of width {self.bundle.train.features.shape[1]}"
 
     def train(self, with_views: bool) -> Split:
         return _to(self.bundle.train.take(self.dataset.rows["train"]), self.device)
@@ -50,7 +50,8 @@ class BundleSource:
     def text(self) -> tuple[torch.Tensor, torch.Tensor]:
         if self.bundle.text_features is None:
             raise CcliError(
-                f"bundle {self.cfg.DATASET.BUNDLE} has no text_features, and {self.cfg.TRAINER.NAME} needs the classes' texts"
+                f"bundle {self.cfg.DATASET.BUNDLE} has no text_features, and {self.cfg.TRAINER.NAME} needs them; "
+                "write it with the classes' texts"
             )
         return self.bundle.text_features.to(self.device), self.bundle.text_norms.to(self.device)
 
@@ -61,7 +62,8 @@ class BundleSource:
             )
         if self.bundle.concept_features is None:
             raise CcliError(
-                f"bundle {self.cfg.DATASET.BUNDLE} has no concepts and concept_features, and {self.cfg.TRAINER.NAME} needs them"
+                f"bundle {self.cfg.DATASET.BUNDLE} has no concepts and concept_features, and "
+                f"{self.cfg.TRAINER.NAME} needs them; write it with text concepts"
             )
         vocabulary = Vocabulary(self.bundle.concepts, ("concept",) * len(self.bundle.concepts))
         kept = set(_left(vocabulary, self.classnames).names)
@@ -81,6 +83,11 @@ class ImageSource:
         self.classnames = tuple(dataset.classnames)
         root = cfg.DATASET.ROOT or "."
         self.store = FeatureStore(self.clip, store_folder(cfg), root)
+
+    @property
+    def weights(self) -> str:
+        """A fingerprint of what made the features."""
+        return self.clip.facts.fingerprint
 
     @cached_property
     def logit_scale(self) -> float:

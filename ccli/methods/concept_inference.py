@@ -2,9 +2,10 @@
 
     logits = temperature * scale * f W^T + alpha * g(r(f))
 
-The plain form (temperature 1; r = similarities to all visual concepts; g = MLP I -> h -> N) follows the abstract of CCLI
-(Zhang, Zhang, Tang, He; arXiv 2307.15460). The convex form replaces the MLP by one linear layer on the concept space, fitted
-by penalised maximum likelihood: a maximum a posteriori estimate whose prior covariance is that of the concepts.
+The plain form (temperature 1; r = similarities to all visual concepts; g = MLP I -> h -> N) follows the abstract of
+CCLI (Zhang, Zhang, Tang, He; arXiv 2307.15460). The convex form replaces the MLP by one linear layer on the concept
+space, fitted by penalised maximum likelihood: a maximum a posteriori estimate whose prior covariance is that of the
+concepts.
 """
 
 from __future__ import annotations
@@ -110,13 +111,15 @@ def fit_convex(
         The objective reached.
 
     Raises:
-        FloatingPointError: the objective is not finite.
+        FloatingPointError: the features or the objective are not finite.
     """
     views = features[None] if features.ndim == 2 else features
     share = 1.0 / len(views)
     with torch.no_grad():
         zero_shot = model.zero_shot_scale * views @ model.text_features.T  # [V, J, N]
         r = model.alpha * model.representation(views.flatten(0, 1))  # [V * J, R]
+    if not (torch.isfinite(zero_shot).all() and torch.isfinite(r).all()):
+        raise FloatingPointError("concept inference: features or concepts are not finite; encode them again")
     labels = labels.repeat(len(views))
     zero_shot = zero_shot.flatten(0, 1)
     weight = torch.zeros_like(model.network.weight, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Training a head on feature batches: the loop that Dassl's hooks spell out, for fits that happen inside a selection."""
+"""Training a head on feature batches: the loop that Dassl's hooks spell out, for fits inside a selection."""
 
 from __future__ import annotations
 

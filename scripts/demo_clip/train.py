@@ -70,7 +70,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def make_pairs(count: int, seed: int) -> tuple[np.ndarray, list[list[str]], np.ndarray]:
-    """Images [count, 64, 64, 3] uint8, CAPTIONS_PER_IMAGE captions for each, and which words are true [count, words]."""
+    """Images [count, 64, 64, 3] uint8, CAPTIONS_PER_IMAGE captions each, which words are true [count, words]."""
     blocks = [(seed, b, min(1000, count - b)) for b in range(0, count, 1000)]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         done = list(tqdm(pool.map(_block, *zip(*blocks)), total=len(blocks), desc="drawing", unit="thousand"))

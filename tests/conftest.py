@@ -1,0 +1,85 @@
+"""Shared fixtures: a tiny CLIP with random weights, and small pictures of many kinds."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ccli
+from ccli.clip import FrozenClip
+
+torch.set_num_threads(1)
+
+
+def _save_tiny_clip(folder: Path, seed: int) -> Path:
+    """demo-clip's architecture with random float16 weights, as open_clip lays a model out."""
+    from open_clip.factory import create_model
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(ccli.__file__).parent / "demo_clip" / "open_clip_config.json", folder)
+    torch.manual_seed(seed)
+    state = create_model(f"local-dir:{folder}", load_weights=False).state_dict()
+    half = {name: x.half().contiguous() if x.is_floating_point() else x for name, x in state.items()}
+    save_file(half, folder / "open_clip_model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def save_tiny_clip():
+    """A function (folder, seed) -> folder."""
+    return _save_tiny_clip
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_folder(tmp_path_factory) -> Path:
+    return _save_tiny_clip(tmp_path_factory.mktemp("clip") / "tiny", seed=0)
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tiny_clip_folder) -> FrozenClip:
+    return FrozenClip(str(tiny_clip_folder))
+
+
+@pytest.fixture
+def image_folder(tmp_path) -> Path:
+    """Smooth noise: larger and smaller than 64 pixels, wide and tall, in every mode that data sets hold."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    kinds = {
+        "wide.png": (150, 90, "RGB"), "tall.jpg": (70, 131, "RGB"), "small.png": (40, 23, "RGB"),
+        "grey.png": (100, 81, "L"), "rgba.png": (90, 120, "RGBA"), "palette.png": (111, 77, "P"),
+    }  # fmt: skip
+    for k, (name, (width, height, mode)) in enumerate(kinds.items()):
+        coarse = np.random.default_rng(k).integers(0, 256, (9, 9, 4), dtype=np.uint8)
+        Image.fromarray(coarse, "RGBA").resize((width, height), Image.Resampling.BICUBIC).convert(
+            "RGB" if mode == "P" else mode
+        ).convert(mode).save(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def many_images(tmp_path_factory) -> list[Path]:
+    """150 different pictures of 12x12 pixels, not to be changed."""
+    folder = tmp_path_factory.mktemp("many")
+    for k in range(150):
+        noise = np.random.default_rng(k).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{k:03d}.png")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture
+def encoded(monkeypatch) -> list[int]:
+    """How many different images each call of the image tower was given."""
+    calls: list[int] = []
+    encode = FrozenClip.encode_image
+
+    def counted(self, images):
+        calls.append(len(torch.unique(images, dim=0)))
+        return encode(self, images)
+
+    monkeypatch.setattr(FrozenClip, "encode_image", counted)
+    return calls

@@ -1,0 +1,118 @@
+"""What several test files share: small bundles, and train.py in this process and in another one."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import torch
+from torch.nn import functional as F
+
+from ccli.bundles import Bundle, write_bundle
+from ccli.task import FewShotTask, Split
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+torch.set_num_threads(1)
+
+
+def unit_rows(*shape: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(*shape, generator=generator), dim=-1)
+
+
+def clustered(centres: torch.Tensor, per_class: int, seed: int, noise: float = 1.5) -> Split:
+    """`per_class` features around each centre [N, D], classes one after another."""
+    labels = torch.arange(len(centres)).repeat_interleave(per_class)
+    images = centres[labels] + noise * unit_rows(len(labels), centres.shape[1], seed=seed)
+    return Split(F.normalize(images, dim=-1), labels)
+
+
+def make_bundle(classes: int = 6, width: int = 32, concepts: int = 40, pool: int = 16, val: int = 8) -> Bundle:
+    """Clusters of images whose class texts are a little off, so that zero-shot is middling and shots help."""
+    centres = unit_rows(classes, width, seed=1)
+    text = F.normalize(centres + 1.5 * unit_rows(classes, width, seed=2), dim=-1)
+    return Bundle(
+        tuple(f"class {k}" for k in range(classes)), text, torch.full((classes,), 8.0), 20.0,
+        train=clustered(centres, pool, 3), val=clustered(centres, val, 4) if val else None,
+        test=clustered(centres, 20, 5), concepts=tuple(f"concept {k}" for k in range(concepts)),
+        concept_features=unit_rows(concepts, width, seed=6),
+    )  # fmt: skip
+
+
+def make_task(shots: int = 4, val: int = 4, **sizes: int) -> FewShotTask:
+    """The same as a task, with the first `shots` images of each class."""
+    b = make_bundle(pool=shots, val=val, **sizes)
+    return FewShotTask(
+        b.classnames, b.text_features, b.text_norms, b.logit_scale, b.train, b.val, b.test, b.concepts,
+        b.concept_features,
+    )  # fmt: skip
+
+
+def bundle_file(folder: Path, name: str = "tiny.npz", **sizes: int) -> Path:
+    return write_bundle(folder / name, make_bundle(**sizes))
+
+
+def bundle_args(bundle, out, *opts, trainer: str = "CCLI", cfg: str = "rn50", shots: int = 4, seed: int = 1) -> list:
+    """train.py's arguments for one run on a bundle."""
+    return [
+        *("--seed", seed, "--trainer", trainer, "--output-dir", out),
+        *("--dataset-config-file", ROOT / "configs/datasets/feature_bundle.yaml"),
+        *("--config-file", ROOT / f"configs/trainers/{trainer}/{cfg}.yaml"),
+        *("DATASET.BUNDLE", bundle, "DATASET.NUM_SHOTS", shots, *opts),
+    ]  # fmt: skip
+
+
+def train_module():
+    """train.py as a module."""
+    spec = importlib.util.spec_from_file_location("train_script", ROOT / "train.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_here(*argv) -> str:
+    """train.py in this process; what it printed. SystemExit passes through."""
+    out = io.StringIO()
+    with mock.patch.object(sys, "argv", ["train.py", *map(str, argv)]), contextlib.redirect_stdout(out):
+        train_module().main()
+    return out.getvalue()
+
+
+def run_apart(*argv, kill=None, **env: str) -> subprocess.CompletedProcess:
+    """train.py in a process of its own; `kill(process)`, where given, is called once it has started."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} | env
+    command = [sys.executable, str(ROOT / "train.py"), *map(str, argv)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    if kill is not None:
+        kill(process)
+    stdout, stderr = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+
+def build(*argv):
+    """The trainer that train.py would run, built and not yet trained."""
+    from dassl.engine import build_trainer
+    from dassl.utils import set_random_seed
+
+    module = train_module()
+    with contextlib.redirect_stdout(io.StringIO()):
+        cfg = module.setup_cfg(module.arguments([str(a) for a in argv]))
+        set_random_seed(cfg.SEED)
+        return build_trainer(cfg)
+
+
+def config(**dataset):
+    """A configuration with all keys; `dataset` sets DATASET.<KEY>."""
+    cfg = train_module().setup_cfg(train_module().arguments([])).clone()
+    cfg.defrost()
+    for key, value in dataset.items():
+        cfg.DATASET[key] = value
+    return cfg
