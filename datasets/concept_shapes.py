@@ -38,13 +38,18 @@ class ConceptShapes(FewShotDataset):
     counts = {"train": 32, "val": 16, "test": 100}
 
     def __init__(self, cfg):
-        root = Path(cfg.DATASET.ROOT or ".").expanduser().absolute()
-        folder = root / self.dataset_dir
-        if not (folder / SPLIT_FILE).exists():
-            _make(folder, self.names, self.counts, self.shift)
+        folder = self.folder(cfg.DATASET.ROOT or ".")
         items = read_split(folder / SPLIT_FILE)
         items = {part: [(str(folder / "images" / p), label, name) for p, label, name in items[part]] for part in PARTS}
         super().__init__(cfg, items, class_ids=list(self.names))
+
+    @classmethod
+    def folder(cls, root: str | Path) -> Path:
+        """The data set's folder below `root`, drawn if it is not there."""
+        folder = Path(root).expanduser().absolute() / cls.dataset_dir
+        if not (folder / SPLIT_FILE).exists():
+            _make(folder, cls.names, cls.counts, cls.shift)
+        return folder
 
 
 @DATASET_REGISTRY.register()
