@@ -173,13 +173,11 @@ def results_table(records: Iterable[dict[str, Any]], columns: str | None = None,
 
 
 def _zero_alphas(records: Iterable[dict[str, Any]], names: dict[Row, str]) -> list[str]:
-    """For each row that chooses the weight of a branch beside zero-shot: in how many runs it chose none of it."""
+    """For the rows that choose the weight of a branch beside zero-shot: in how many runs they chose none of it."""
     alphas = defaultdict(list)
     for record in records:
         chosen = record["hyper_parameters"].get("alpha")
         if chosen is not None and record["selected_by"] not in ("default", "fixed"):
             alphas[names[Row(*(record[name] for name in Row._fields))]].append(chosen)
-    return [
-        f"{name}: alpha = 0 (zero-shot) was chosen in {sum(a == 0 for a in values)} of {len(values)} runs."
-        for name, values in alphas.items()
-    ]
+    counts = [f"{name} in {sum(a == 0 for a in values)} of {len(values)} runs" for name, values in alphas.items()]
+    return [f"alpha = 0 (zero-shot) was chosen by {', '.join(counts)}."] if counts else []

@@ -54,12 +54,12 @@ class FeatureTrainer(TrainerX):
     uses_text = True
     uses_concepts = False
     uses_views = False
-    has_network = True  # False where nothing is learnt from images
+    uses_shots = True  # False where nothing is learnt from images
 
     def check_cfg(self, cfg) -> None:
         selection.check_protocol(cfg.PROTOCOL)
         shots = cfg.DATASET.NUM_SHOTS
-        if shots < -1 or (shots == 0 and self.has_network):
+        if shots < -1 or (shots == 0 and self.uses_shots):
             raise CcliError(
                 f"DATASET.NUM_SHOTS {shots}: {cfg.TRAINER.NAME} needs 1 or more, or -1 for the whole training set"
             )
@@ -87,9 +87,10 @@ class FeatureTrainer(TrainerX):
         dataset = build_dataset(self.cfg)
         self.source = feature_source(self.cfg, dataset, self.device)
         with self._clock("encode"):
-            test, val = self.source.test(), self.source.val()
-        self.test_loader = self._loader(test)
-        self.val_loader = self._loader(val) if val is not None else None
+            self._test = self.source.test()
+            self._val = self.source.val() if self.uses_shots else None
+        self.test_loader = self._loader(self._test)
+        self.val_loader = self._loader(self._val) if self._val is not None else None
         self.train_loader_x = self.train_loader_u = None  # made by before_train, so that evaluation encodes nothing
         self.num_classes, self.lab2cname = dataset.num_classes, dataset.lab2cname
         self.num_source_domains = len(self.cfg.DATASET.SOURCE_DOMAINS)
@@ -117,12 +118,12 @@ class FeatureTrainer(TrainerX):
 
     def _set_up(self) -> None:
         dataset = self.dm.dataset
-        if getattr(dataset, "test_only", False) and self.has_network:
+        if getattr(dataset, "test_only", False) and self.uses_shots:
             raise CcliError(
                 f"{self.cfg.DATASET.NAME} is for evaluation only: train on its source, then --eval-only --model-dir RUN"
             )
         with self._clock("encode"):
-            self.task = make_task(self.source, self.uses_text, self.uses_concepts, self.uses_views)
+            self.task = make_task(self.source, self._val, self._test, self)
         self.train_loader_x = self.dm.train_loader_x = self._loader(self.task.train, train=True)
         with self._clock("fit"):
             self.head = self.make_head(self.task).to(self.device)
@@ -163,7 +164,7 @@ class FeatureTrainer(TrainerX):
             print(f"{name} = {value} (selected by: {self.selected_by})")
         with self._clock("test"):
             super().after_train()
-        if not self.cfg.TEST.NO_TEST:
+        if not self.cfg.TEST.NO_TEST and self.cfg.TEST.SPLIT == "test":  # a record speaks of test images
             write_record(self.output_dir, self.record())
 
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:

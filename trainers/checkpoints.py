@@ -65,9 +65,11 @@ def check_same_run(folder: str | Path, options: dict) -> None:
     """Refuse to go on from checkpoints that were made with other options.
 
     Raises:
-        CcliError: an option differs (named).
+        CcliError: an option differs (named), or there is no seed, so that other shots would be drawn.
     """
     before, now = (dict(_leaves(c)) for c in (read_options(folder), options))
+    if now.get("SEED", 0) < 0:
+        raise CcliError(f"{folder} holds an unseeded run, which nothing can resume; choose another --output-dir")
     for key in sorted(before.keys() | now.keys()):
         if key.partition(".")[0] not in IRRELEVANT and before.get(key) != now.get(key):
             raise CcliError(

@@ -21,11 +21,11 @@ def feature_source(cfg, dataset, device: torch.device):
     return (BundleSource if hasattr(dataset, "bundle") else ImageSource)(cfg, dataset, device)
 
 
-def make_task(source, with_text: bool, with_concepts: bool, with_views: bool) -> FewShotTask:
-    """Everything a method is given, loaded or encoded."""
-    text, norms = source.text() if with_text else (None, None)
-    names, concepts = source.concepts() if with_concepts else ((), None)
-    train, val, test = source.train(with_views), source.val(), source.test()
+def make_task(source, val: Split | None, test: Split, trainer) -> FewShotTask:
+    """Everything a trainer's method is given, loaded or encoded; what it does not use is left out."""
+    text, norms = source.text() if trainer.uses_text else (None, None)
+    names, concepts = source.concepts() if trainer.uses_concepts else ((), None)
+    train = source.train(trainer.uses_views) if trainer.uses_shots else test.take(torch.tensor([], dtype=torch.long))
     return FewShotTask(source.classnames, text, norms, source.logit_scale, train, val, test, names, concepts)
 
 

@@ -17,7 +17,7 @@ __all__ = ["ZeroshotCLIP", "extend_cfg"]
 class ZeroshotCLIP(FeatureTrainer):
     """Needs no run to load: `--eval-only` without `--model-dir` works."""
 
-    has_network = False
+    uses_shots = False
 
     def build_model(self) -> None:
         super().build_model()

@@ -1,0 +1,39 @@
+"""What a feature trainer asks for and leaves behind."""
+
+import pytest
+from ccli.trainers.sources import BundleSource
+from helpers import bundle_args, bundle_file, run_here
+
+from ccli.runs import is_done, read_record
+
+
+def test_zero_shot_asks_for_no_shots(tmp_path, monkeypatch):
+    bundle = bundle_file(tmp_path)
+    run_here(*bundle_args(bundle, tmp_path / "before", trainer="ZeroshotCLIP"))
+
+    def refuse(self, *args):
+        raise AssertionError("zero-shot asked for training or validation images")
+
+    monkeypatch.setattr(BundleSource, "train", refuse)
+    monkeypatch.setattr(BundleSource, "val", refuse)
+    run_here(*bundle_args(bundle, tmp_path / "after", trainer="ZeroshotCLIP"))
+    assert read_record(tmp_path / "after")["predictions"] == read_record(tmp_path / "before")["predictions"]
+    with pytest.raises(AssertionError, match="asked for"):
+        run_here(*bundle_args(bundle, tmp_path / "ccli"))
+
+
+def test_a_record_speaks_of_test_images_alone(tmp_path):
+    bundle = bundle_file(tmp_path)
+    out = run_here(*bundle_args(bundle, tmp_path / "run", "TEST.SPLIT", "val"))
+    assert "Evaluate on the *val* set" in out and not is_done(tmp_path / "run")
+    run_here(*bundle_args(bundle, tmp_path / "run"))  # the same run, tested
+    assert is_done(tmp_path / "run")
+
+
+def test_an_unseeded_run_is_not_resumed(tmp_path):
+    bundle = bundle_file(tmp_path)
+    run_here(*bundle_args(bundle, tmp_path / "run", seed=-1))
+    before = read_record(tmp_path / "run")
+    with pytest.raises(SystemExit, match="unseeded run"):
+        run_here(*bundle_args(bundle, tmp_path / "run", seed=-1))
+    assert read_record(tmp_path / "run") == before
