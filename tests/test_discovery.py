@@ -3,7 +3,7 @@ import torch
 from helpers import unit_rows
 from torch.nn import functional as F
 
-from ccli.concepts.discovery import SOURCES, concept_vectors, discover, mix
+from ccli.concepts.discovery import SOURCES, concept_vectors, discover, mix, random_means
 
 
 def test_the_mean_of_the_best_images_by_hand():
@@ -52,40 +52,39 @@ def test_the_ends_of_a_mix():
 
 def test_visual_and_text_sources():
     features, concepts = unit_rows(10, 8), unit_rows(5, 8, seed=1)
-    vectors, picks = concept_vectors("visual", concepts, features, 3, seed=0)
-    again, same_picks = discover(concepts, features, 3)
-    assert torch.equal(vectors, again) and torch.equal(picks, same_picks)
-    mixed, _ = concept_vectors("visual", concepts, features, 3, seed=0, text_share=0.8)
-    assert torch.equal(mixed, mix(again, concepts, 0.8))
-    text, none = concept_vectors("text", concepts, features, 3, seed=0)
-    assert torch.equal(text, concepts) and none is None
+    found, _ = discover(concepts, features, 3)
+    assert torch.equal(concept_vectors("visual", concepts, features, 3, seed=0), found)
+    mixed = concept_vectors("visual", concepts, features, 3, seed=0, text_share=0.8)
+    assert torch.equal(mixed, mix(found, concepts, 0.8))
+    assert torch.equal(concept_vectors("text", concepts, features, 3, seed=0), concepts)
 
 
 def test_random_vectors_depend_on_the_seed_alone():
     features, concepts = unit_rows(10, 8), unit_rows(200, 8, seed=1)
-    first, none = concept_vectors("random", concepts, features, 3, seed=4)
-    again, _ = concept_vectors("random", unit_rows(200, 8, seed=7), unit_rows(3, 8), 1, seed=4)
-    other, _ = concept_vectors("random", concepts, features, 3, seed=5)
-    assert none is None and torch.equal(first, again) and not torch.equal(first, other)
+    first = concept_vectors("random", concepts, features, 3, seed=4)
+    again = concept_vectors("random", unit_rows(200, 8, seed=7), unit_rows(3, 8), 1, seed=4)
+    other = concept_vectors("random", concepts, features, 3, seed=5)
+    assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.allclose(first.norm(dim=1), torch.ones(200), atol=1e-6)
     assert first.mean(0).abs().max() < 0.15  # no preferred direction: 200 unit rows in 8 dimensions
 
 
 def test_means_of_random_images():
     features, concepts = unit_rows(10, 8), unit_rows(200, 8, seed=1)
-    vectors, order = concept_vectors("images", concepts, features, 3, seed=4)
+    vectors, order = random_means(200, features, 3, torch.Generator().manual_seed(4))
+    assert torch.equal(concept_vectors("images", concepts, features, 3, seed=4), vectors)
     assert order.shape == (200, 3) and all(len(set(row)) == 3 for row in order.tolist())
     assert torch.allclose(vectors, F.normalize(features[order].mean(1), dim=1), atol=1e-6)
     counts = torch.bincount(order.flatten(), minlength=10)
     assert counts.min() > 30 and counts.max() < 90  # 60 expected each
-    _, all_of_them = concept_vectors("images", concepts, features, 99, seed=4)
+    _, all_of_them = random_means(200, features, 99, torch.Generator())
     assert all_of_them.shape == (200, 10)
 
 
 def test_the_features_themselves():
     features, concepts = unit_rows(10, 8), unit_rows(5, 8, seed=1)
-    axes, none = concept_vectors("features", concepts, features, 3, seed=0)
-    assert none is None and torch.equal(features @ axes.T, features)
+    axes = concept_vectors("features", concepts, features, 3, seed=0)
+    assert torch.equal(features @ axes.T, features)
 
 
 def test_an_unknown_source_is_refused():

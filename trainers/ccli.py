@@ -9,7 +9,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from ccli import selection
 from ccli.batches import FeatureBatches
-from ccli.concepts.discovery import SOURCES, concept_vectors
+from ccli.concepts.discovery import SOURCES, concept_vectors, discover
 from ccli.concepts.representation import KINDS
 from ccli.errors import CcliError, nearest
 from ccli.methods import concept_inference
@@ -70,7 +70,7 @@ class CCLI(FeatureTrainer):
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         node = self.cfg.TRAINER.CCLI
-        vectors, self.picks = concept_vectors(
+        vectors = concept_vectors(
             node.SOURCE, task.concept_features, task.train.features, node.TOP_K, max(self.cfg.SEED, 0), node.TEXT_SHARE
         )
         return concept_inference.build(
@@ -92,9 +92,7 @@ class CCLI(FeatureTrainer):
 
     def fit(self, task: FewShotTask) -> torch.nn.Module:
         """A head fitted on a part of the shots, as `train()` fits it on all of them."""
-        picks = self.picks
         head = self.make_head(task).to(self.device)
-        self.picks = picks
         optim, sched = self.make_optim(head, task)
         if optim is None:
             return head
@@ -122,9 +120,10 @@ class CCLI(FeatureTrainer):
         return concept_inference.from_state(state)
 
     def _write_concepts(self) -> None:
-        """Which training images are behind each concept: concepts.json in the run's folder."""
-        paths = [item.impath for item in self.dm.dataset.train_x]
-        names = {}
-        if self.picks is not None:
-            names = {name: rows for name, rows in zip(self.task.concepts, self.picks.tolist())}
-        write_json(Path(self.output_dir) / "concepts.json", {"images": paths, "concepts": names})
+        """Which training images are behind each visual concept: concepts.json in the run's folder."""
+        if self.cfg.TRAINER.CCLI.SOURCE != "visual":
+            return
+        _, picks = discover(self.task.concept_features, self.task.train.features, self.cfg.TRAINER.CCLI.TOP_K)
+        images = [item.impath for item in self.dm.dataset.train_x]
+        concepts = dict(zip(self.task.concepts, picks.tolist()))
+        write_json(Path(self.output_dir) / "concepts.json", {"images": images, "concepts": concepts})

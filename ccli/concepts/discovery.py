@@ -26,6 +26,14 @@ def discover(concepts: torch.Tensor, features: torch.Tensor, top_k: int) -> tupl
     return F.normalize(features[picks].mean(1), dim=-1), picks
 
 
+def random_means(
+    count: int, features: torch.Tensor, top_k: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `discover` gives when images are picked at random: means [count, D], unit rows, and picks [count, K]."""
+    order = torch.rand(count, len(features), generator=generator).argsort(dim=1)[:, : min(top_k, len(features))]
+    return F.normalize(features[order.to(features.device)].mean(1), dim=-1), order
+
+
 def mix(vectors: torch.Tensor, concepts: torch.Tensor, text_share: float) -> torch.Tensor:
     """Cross-modal concepts [I, D]: (1 - share) of a vector and share of its text concept.
 
@@ -39,33 +47,27 @@ def mix(vectors: torch.Tensor, concepts: torch.Tensor, text_share: float) -> tor
 
 def concept_vectors(
     source: str, concepts: torch.Tensor, features: torch.Tensor, top_k: int, seed: int, text_share: float = 0.0
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The vectors that images are compared with: the method's, or one of its controls.
+) -> torch.Tensor:
+    """The vectors [I, D] that images are compared with, unit rows: the method's, or one of its controls.
 
     Args:
         source: "visual" (the method); "text": the text concepts themselves; "random": random unit vectors;
             "images": means of `top_k` random training images; "features": the axes of feature space, so that the
             representation is the feature itself.
-        text_share: above 0, "visual" and its counterparts are mixed with their text concepts (see `mix`).
-
-    Returns:
-        Vectors [I, D], unit rows, and for "visual" and "images" the images behind each [I, K].
+        text_share: above 0, "visual" and "images" are mixed with their text concepts (see `mix`).
 
     Raises:
         ValueError: an unknown source.
     """
     generator = torch.Generator().manual_seed(seed)
     if source == "visual":
-        vectors, picks = discover(concepts, features, top_k)
-        return mix(vectors, concepts, text_share), picks
+        return mix(discover(concepts, features, top_k)[0], concepts, text_share)
     if source == "text":
-        return concepts, None
+        return concepts
     if source == "random":
-        return F.normalize(torch.randn(concepts.shape, generator=generator).to(concepts), dim=-1), None
+        return F.normalize(torch.randn(concepts.shape, generator=generator).to(concepts), dim=-1)
     if source == "images":
-        k = min(top_k, len(features))
-        order = torch.rand(len(concepts), len(features), generator=generator).argsort(dim=1)[:, :k].to(features.device)
-        return mix(F.normalize(features[order].mean(1), dim=-1), concepts, text_share), order
+        return mix(random_means(len(concepts), features, top_k, generator)[0], concepts, text_share)
     if source == "features":
-        return torch.eye(features.shape[1]).to(features), None
+        return torch.eye(features.shape[1]).to(features)
     raise ValueError(f"unknown source {source!r}; use one of {', '.join(SOURCES)}")
