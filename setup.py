@@ -21,5 +21,5 @@ setup(
         *("numpy>=1.26", "torch>=2.6", "open_clip_torch>=3.0", "safetensors>=0.4", "filelock>=3.12", "PyYAML>=6"),
         *("pillow>=10", "scikit-learn>=1.3", "scipy>=1.10", "tabulate>=0.9", "tqdm>=4.66", "yacs>=0.1.8"),
     ],
-    extras_require={"test": ["pytest>=8", "ruff>=0.6", "build>=1"]},
+    extras_require={"test": ["pytest>=8", "ruff>=0.6"]},
 )
