@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
@@ -117,16 +118,22 @@ class RowStore:
         for row, key in enumerate(keys.numpy()):
             self._where.setdefault(key.tobytes(), (path.stem, row))
 
-    def _lock(self) -> filelock.FileLock:
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Held by the one process that encodes; the system releases it when that process dies."""
         lock = filelock.FileLock(self.folder / "lock")
         try:
-            lock.acquire(timeout=0)
-            lock.release()
-        except filelock.Timeout:
-            print(f"Another process is encoding into {self.folder}; waiting for it")
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                print(f"Another process is encoding into {self.folder}; waiting for it")
+                lock.acquire()
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
-        return lock
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def _digest(key: str) -> bytes:
