@@ -185,6 +185,9 @@ def main(argv: list[str] | None = None) -> int:
     except (CcliError, OSError) as error:
         print(f"parse_test_res.py: error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        print(f"parse_test_res.py: error: {error.name} is not installed here; use .venv/bin/python", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -23,7 +23,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--root", default="", help="folder of the data sets")
-    add("--output-dir", default="", help="where log, checkpoints and result.json go")
+    add("--output-dir", default="", help="where log, checkpoints and result.json go (./output itself where not given)")
     add("--resume", default="", help="folder to resume from (an unfinished --output-dir is resumed anyway)")
     add("--seed", type=int, default=-1, help="of the draw, the start and the order of batches; -1: none")
     add("--source-domains", nargs="+", help="source domains (kept for Dassl)")
@@ -38,14 +38,17 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--model-dir", default="", help="a finished run's folder")
     add("--load-epoch", type=int, help="its checkpoint of this epoch")
     add("--no-train", action="store_true", help="build everything, train nothing")
+    add("--skip-done", action="store_true", help="do nothing where --output-dir holds this run, finished")
     add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, such as DATASET.NUM_SHOTS 16 TRAINER.CCLI.TOP_K 5")
     return parser.parse_args(argv)
 
 
 def setup_cfg(args: argparse.Namespace):
     """Defaults, the keys of all trainers and data sets, then the four sources in their order."""
-    from dassl.config import get_cfg_default
-
+    try:
+        from dassl.config import get_cfg_default
+    except ModuleNotFoundError as error:
+        raise not_installed(error) from error
     cfg = get_cfg_default()
     for package in ("ccli.trainers", "ccli.datasets"):
         for module in import_all(package):
@@ -78,17 +81,20 @@ def import_all(package: str) -> list:
     try:
         folder = importlib.import_module(package)
     except ModuleNotFoundError as error:
-        raise CcliError(
-            f"{error.name} is not installed: run `pip install -r requirements.txt` in the checkout"
-        ) from error
+        raise not_installed(error) from error
     names = [m.name for m in pkgutil.iter_modules(folder.__path__) if not m.ispkg]
     return [importlib.import_module(f"{package}.{name}") for name in names]
 
 
+def not_installed(error: ModuleNotFoundError) -> CcliError:
+    return CcliError(f"{error.name} is not installed here: run `bash scripts/install.sh` and use .venv/bin/python")
+
+
 def merge_file(cfg, path: str) -> None:
     if not Path(path).is_file():
-        siblings = {p.stem for p in Path(path).parent.glob("*.yaml")}
-        raise CcliError(f"no configuration {path}.{nearest(Path(path).stem, siblings)}")
+        siblings = sorted(p.stem for p in Path(path).parent.glob("*.yaml"))
+        there = f" There are {', '.join(siblings)}." if siblings else ""
+        raise CcliError(f"no configuration {path}.{nearest(Path(path).stem, siblings)}{there}")
     try:
         cfg.merge_from_file(path)
     except KeyError as error:
@@ -132,6 +138,9 @@ def run(args: argparse.Namespace) -> None:
         known = registry.registered_names()
         if name not in known:
             raise CcliError(f"unknown {what} {name!r}; there are {', '.join(known)}.{nearest(name, known)}")
+    if args.skip_done and is_done(cfg):
+        print(f"{cfg.OUTPUT_DIR} is done; skipped")
+        return
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
@@ -144,12 +153,46 @@ def run(args: argparse.Namespace) -> None:
     banner("Arguments", "\n".join(f"{key}: {value}" for key, value in sorted(vars(args).items())))
     banner("Config", str(cfg))
     banner("System info", collect_env_info())
-    trainer = build_trainer(cfg)
+    try:
+        trainer = build_trainer(cfg)
+    except CcliError:
+        leave_nothing(cfg.OUTPUT_DIR)
+        raise
     if args.eval_only:
         trainer.load_model(args.model_dir, epoch=args.load_epoch)
         trainer.test()
     elif not args.no_train:
         trainer.train()
+
+
+def is_done(cfg) -> bool:
+    """Whether the output folder holds this run, finished.
+
+    Raises:
+        CcliError: it holds a finished run with other options.
+    """
+    from ccli.trainers.base import plain_config
+    from ccli.trainers.checkpoints import refuse_other_options
+
+    from ccli.runs import RECORD, read_record
+
+    if not (Path(cfg.OUTPUT_DIR) / RECORD).exists():
+        return False
+    try:
+        record = read_record(cfg.OUTPUT_DIR)
+    except CcliError as error:
+        print(f"{error}: it is made again", file=sys.stderr)
+        return False
+    refuse_other_options(cfg.OUTPUT_DIR, record["config"], plain_config(cfg))
+    return True
+
+
+def leave_nothing(folder: str) -> None:
+    """Remove the log of a run that was refused before it began, where there is nothing else in its folder."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    if names == ["log.txt"]:
+        os.remove(os.path.join(folder, "log.txt"))
+        os.rmdir(folder)
 
 
 def banner(title: str, text: str) -> None:

@@ -168,14 +168,16 @@ def _load_folder(weights: Path) -> torch.nn.Module:
 
 @contextmanager
 def _quiet():
-    """No warnings on the root logger, to which open_clip writes."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """No warnings from open_clip, which writes to the root logger, and from the hub, which tells of every retry."""
+    loggers = [logging.getLogger(name) for name in (None, "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
 
 
 def _weights_file(folder: Path) -> Path:

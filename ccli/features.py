@@ -158,7 +158,9 @@ def _random_crop(image, size: int, interpolation: str, scale: tuple[float, float
 
 def _batches(rows: list[int], what: str) -> Iterator[list[int]]:
     """Slices of BATCH rows, under a progress bar where there is enough to wait for."""
-    with tqdm(total=len(rows), desc=f"Encoding {what}", unit="", disable=len(rows) < 2 * BATCH, leave=False) as bar:
+    with tqdm(
+        total=len(rows), desc=f"Encoding {what}", unit="", disable=len(rows) < 2 * BATCH or None, leave=False
+    ) as bar:
         for start in range(0, len(rows), BATCH):
             yield rows[start : start + BATCH]
             bar.update(len(rows[start : start + BATCH]))

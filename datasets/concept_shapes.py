@@ -97,10 +97,13 @@ def _make(folder: Path, names: tuple[str, ...], counts: dict[str, int], shift: s
                 return
             scratch = folder.with_name(f".{folder.name}.part")
             shutil.rmtree(scratch, ignore_errors=True)
-            split = _draw_images(scratch / "images", names, counts, shift)
-            (scratch / SPLIT_FILE).write_text(json.dumps(split))
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(scratch, folder)
+            try:
+                split = _draw_images(scratch / "images", names, counts, shift)
+                (scratch / SPLIT_FILE).write_text(json.dumps(split))
+                shutil.rmtree(folder, ignore_errors=True)
+                os.replace(scratch, folder)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise CcliError(f"cannot write {folder} ({error.strerror or error}); choose another --root") from error
 
@@ -108,7 +111,9 @@ def _make(folder: Path, names: tuple[str, ...], counts: dict[str, int], shift: s
 def _draw_images(folder: Path, names: tuple[str, ...], counts: dict[str, int], shift: str) -> dict[str, list]:
     split: dict[str, list] = {part: [] for part in PARTS}
     total = len(names) * sum(counts.values())
-    with tqdm(total=total, desc=f"Drawing {folder.parent.name.strip('.').removesuffix('.part')}", unit="") as bar:
+    with tqdm(
+        total=total, desc=f"Drawing {folder.parent.name.strip('.').removesuffix('.part')}", unit="", disable=None
+    ) as bar:
         for part, count in counts.items():
             for label, name in enumerate(names):
                 rng = np.random.default_rng(zlib.crc32(f"concept_shapes/{shift}/{part}/{name}".encode()))

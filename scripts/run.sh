@@ -19,7 +19,7 @@ Environment: DATA  folder of the data sets (default: data)
              VARIANT  name of the folder below CFG_SHOTSshots for runs with other ARGS; tables show CFG/VARIANT
              QUIET 1 keeps what the runs print in their log.txt alone
 
-Finished runs are skipped, unfinished ones resumed.
+Finished runs are skipped, unfinished ones resumed; a folder that holds a run with other options is refused.
 EOF
 }
 
@@ -52,8 +52,12 @@ cfg=${3:-$([[ $dataset == concept_shapes* ]] && echo demo_clip || echo rn50)}
 shots=$2
 [ "$shots" = all ] && shots="1 2 4 8 16"
 read -ra extra <<<"${ARGS:-}"
+for number in $shots ${SEEDS:-1 2 3}; do
+    [[ $number =~ ^-?[0-9]+$ ]] || { echo "error: SHOTS is a whole number, -1 or all, and SEEDS are numbers; not '$number'" >&2; exit 2; }
+done
+[ -n "$shots" ] || { echo "error: SHOTS is empty; give a number, -1 or all" >&2; exit 2; }
 [ -n "${VARIANT:-}" ] && options+=(CFG_NAME "$cfg/$VARIANT")
-screen=$([ "${QUIET:-0}" = 1 ] && echo /dev/null || echo /dev/stdout)
+[ "${QUIET:-0}" = 1 ] && exec 3>/dev/null || exec 3>&1
 
 folders=()
 for s in $shots; do
@@ -61,13 +65,9 @@ for s in $shots; do
     folders+=("$folder")
     for seed in ${SEEDS:-1 2 3}; do
         run=$folder/seed$seed
-        if [ -e "$run/result.json" ]; then
-            echo "$run is done; skipped"
-            continue
-        fi
-        "$python" train.py --root "$data" --seed "$seed" --trainer "$trainer" --dataset-config-file "$yaml" \
+        "$python" train.py --skip-done --root "$data" --seed "$seed" --trainer "$trainer" --dataset-config-file "$yaml" \
             --config-file "configs/trainers/$trainer/$cfg.yaml" --output-dir "$run" \
-            DATASET.NUM_SHOTS "$s" "${options[@]}" "${extra[@]}" >"$screen"
+            DATASET.NUM_SHOTS "$s" "${options[@]}" "${extra[@]}" >&3
     done
 done
 "$python" parse_test_res.py --table "${folders[@]}"

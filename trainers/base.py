@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from contextlib import contextmanager
@@ -113,7 +114,10 @@ class FeatureTrainer(TrainerX):
             raise CcliError(f"--resume {folder}: no checkpoint there; give the output folder of an unfinished run")
         self._set_up()
         write_run(self.output_dir, list(self.lab2cname.values()), _class_ids(self.dm.dataset), options)
-        super().before_train()
+        try:
+            super().before_train()
+        except (FileNotFoundError, ValueError) as error:  # a checkpoint that is gone or damaged
+            raise CcliError(f"cannot resume from {folder}: {error}; remove that folder to start anew") from error
         self._started = time.time()
 
     def _set_up(self) -> None:
@@ -242,8 +246,16 @@ def plain_config(cfg) -> dict:
     for node, key in ((cfg, "OUTPUT_DIR"), (cfg, "RESUME"), (cfg.DATASET, "ROOT"), (cfg.FEATURES, "STORE")):
         node[key] = ""
     if "BUNDLE" in cfg.DATASET:
-        cfg.DATASET.BUNDLE = Path(cfg.DATASET.BUNDLE).name
+        cfg.DATASET.BUNDLE = _bundle_name(cfg.DATASET.BUNDLE)
     return json.loads(json.dumps(yaml.safe_load(cfg.dump())))
+
+
+def _bundle_name(path: str) -> str:
+    """A bundle's file name and the start of its SHA-256, so that another file of the same name is told apart."""
+    if not Path(path).is_file():
+        return Path(path).name
+    with open(path, "rb") as file:
+        return f"{Path(path).name} {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
 def _class_ids(dataset) -> list[str]:

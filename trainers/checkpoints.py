@@ -48,6 +48,7 @@ def write_json(target: Path, content: dict) -> None:
         scratch.write_text(json.dumps(content))
         os.replace(scratch, target)
     except OSError as error:
+        scratch.unlink(missing_ok=True)
         raise CcliError(f"cannot write {target} ({error.strerror or error}); choose another --output-dir") from error
 
 
@@ -67,9 +68,14 @@ def check_same_run(folder: str | Path, options: dict) -> None:
     Raises:
         CcliError: an option differs (named), or there is no seed, so that other shots would be drawn.
     """
-    before, now = (dict(_leaves(c)) for c in (read_options(folder), options))
-    if now.get("SEED", 0) < 0:
+    if options.get("SEED", 0) < 0:
         raise CcliError(f"{folder} holds an unseeded run, which nothing can resume; choose another --output-dir")
+    refuse_other_options(folder, read_options(folder), options)
+
+
+def refuse_other_options(folder: str | Path, before: dict, now: dict) -> None:
+    """Raise CcliError where two configurations differ in anything that changes the result."""
+    before, now = dict(_leaves(before)), dict(_leaves(now))
     for key in sorted(before.keys() | now.keys()):
         if key.partition(".")[0] not in IRRELEVANT and before.get(key) != now.get(key):
             raise CcliError(

@@ -34,6 +34,8 @@ TEST_PAIRS = 2000
 
 def main() -> None:
     args = _arguments()
+    if not (Path(args.out) / "open_clip_config.json").is_file():
+        raise SystemExit(f"error: {args.out} has no open_clip_config.json; copy the one in ccli/demo_clip there")
     torch.manual_seed(args.seed)
     start = time.time()
     images, texts, true = make_pairs(args.pairs + TEST_PAIRS, args.seed)

@@ -166,7 +166,7 @@ class SimpleTrainer(TrainerBase):
             split, data_loader = "test", self.test_loader
 
         print(f"Evaluate on the *{split}* set")
-        for batch in tqdm(data_loader):
+        for batch in tqdm(data_loader, desc="Testing", leave=False, disable=None):
             input, label = self.parse_batch_test(batch)
             self.evaluator.process(self.model_inference(input), label)
         results = self.evaluator.evaluate()
