@@ -16,7 +16,7 @@ import pkgutil
 import sys
 from pathlib import Path
 
-from ccli.errors import CcliError, nearest
+from ccli.errors import CcliError, first_line, nearest
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -101,7 +101,7 @@ def merge_file(cfg, path: str) -> None:
         key = str(error).strip("'\"").rpartition(" ")[2]
         raise CcliError(f"{path}: unknown option {key}.{nearest(key, all_keys(cfg))}") from error
     except Exception as error:
-        raise CcliError(f"{path}: {str(error).splitlines()[0]}") from error
+        raise CcliError(f"{path}: {first_line(error)}") from error
 
 
 def merge_pairs(cfg, pairs: list) -> None:
@@ -116,7 +116,7 @@ def merge_pairs(cfg, pairs: list) -> None:
         try:
             cfg.merge_from_list([key, value])
         except (ValueError, SyntaxError) as error:
-            raise CcliError(f"option {key}: {value!r} does not fit ({str(error).splitlines()[0]})") from error
+            raise CcliError(f"option {key}: {value!r} does not fit ({first_line(error)})") from error
 
 
 def all_keys(node, prefix: str = "") -> list[str]:

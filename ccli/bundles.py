@@ -9,13 +9,13 @@ Rows are stored as float16 and read as float32, normalised again.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from .errors import CcliError, nearest
+from .atomic import moved_into_place
+from .errors import CcliError, first_line, nearest
 from .task import FewShotTask, Split, unit
 
 REQUIRED = ("classnames", "train_features", "train_labels", "test_features", "test_labels")
@@ -69,14 +69,11 @@ def write_bundle(path: str | Path, bundle: Bundle) -> Path:
         if split is not None:
             arrays |= {f"{name}_features": half(split.features), f"{name}_labels": split.labels.numpy()}
     path = Path(path)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.npz")
     try:
-        np.savez(scratch, **arrays)
-        os.replace(scratch, path)
+        with moved_into_place(path) as scratch, open(scratch, "wb") as file:
+            np.savez(file, **arrays)
     except OSError as error:
         raise CcliError(f"cannot write {path} ({error.strerror or error})") from error
-    finally:
-        scratch.unlink(missing_ok=True)
     return path
 
 
@@ -146,14 +143,10 @@ def _tensor(path: Path) -> torch.Tensor:
     except FileNotFoundError as error:
         raise CcliError(f"{path} is not there; a Tip-Adapter cache folder holds it") from error
     except Exception as error:
-        raise CcliError(f"{path} is not a plain tensor file and is not read: {_first_line(error)[:120]}") from error
+        raise CcliError(f"{path} is not a plain tensor file and is not read: {first_line(error)[:120]}") from error
     if not isinstance(value, torch.Tensor):
         raise CcliError(f"{path} holds a {type(value).__name__}, not a tensor")
     return value
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -170,9 +163,7 @@ def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
                     arrays[name] = file[name]
             return arrays, file.files
     except Exception as error:  # numpy, zipfile and zlib raise a dozen types
-        raise CcliError(
-            f"{what} is not readable (a bundle is an .npz without pickles): {_first_line(error)}"
-        ) from error
+        raise CcliError(f"{what} is not readable (a bundle is an .npz without pickles): {first_line(error)}") from error
 
 
 def _names(path, arrays: dict[str, np.ndarray], name: str) -> tuple[str, ...]:

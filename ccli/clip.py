@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from .errors import CcliError, nearest
+from .errors import CcliError, first_line, nearest
 
 COOP_NAMES = {  # OpenAI's weights were trained with QuickGELU
     "RN50": "RN50-quickgelu@openai",
@@ -244,4 +244,4 @@ def _stored_scale(weights: Path) -> float:
 
 
 def _short(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    return first_line(error)[:160]

@@ -10,6 +10,11 @@ class CcliError(Exception):
     """A problem the user can solve: one line that names the thing and the remedy."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint such as " Did you mean 'RN50'?", or "" where nothing is near.
 

@@ -27,13 +27,13 @@ import math
 import os
 import platform
 import sys
-import uuid
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ccli import __version__
+from ccli.atomic import moved_into_place
 from ccli.errors import CcliError
 
 RECORD = "result.json"
@@ -160,22 +160,17 @@ def write_record(folder: str | Path, record: dict[str, Any]) -> Path:
         raise CcliError(f"the record for {folder} {problem}; nothing was written")
     text = _to_json(record)
     target = Path(folder) / RECORD
-    # In the same folder: os.replace is atomic within one file system only.
-    temporary = target.with_name(f".{RECORD}.{uuid.uuid4().hex}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as file:
+        with moved_into_place(target) as scratch, open(scratch, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
         _sync_folder(target.parent)
     except OSError as error:
         raise CcliError(
             f"cannot write {target}: {error.strerror or error}; free space or choose another folder"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from .errors import CcliError, nearest
+from .runs import PROTOCOLS
 from .task import FewShotTask, Split
 
-PROTOCOLS = ("validation", "fixed", "paper")
 MAX_FOLDS = 4
 
 

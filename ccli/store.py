@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from .atomic import moved_into_place
 from .errors import CcliError
 
 # positions in the request -> (positions, features [B, D]) batch by batch
@@ -146,14 +146,8 @@ def _sha256(path: Path) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write beside, then move into place."""
-    scratch = path.with_name(f".{path.name[:24]}.{os.getpid()}.part")
-    try:
-        scratch.write_bytes(content)
-        os.replace(scratch, path)  # no fsync: a block that a power cut emptied has the wrong checksum
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+    with moved_into_place(path) as scratch:
+        scratch.write_bytes(content)  # no fsync: a block that a power cut emptied has the wrong checksum
 
 
 def _cannot_write(folder: Path, error: OSError) -> CcliError:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
 
-from ccli.errors import CcliError
+from ccli.atomic import moved_into_place
+from ccli.errors import CcliError, first_line
 
 RUN = "run.json"  # what a run started as: its classes and its options
 IRRELEVANT = ("TEST", "TRAIN", "USE_CUDA", "VERBOSE")  # options that a resumed run may change
@@ -28,7 +28,7 @@ def read_checkpoint(folder: Path, epoch: int | None = None) -> dict[str, torch.T
     try:
         return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     except Exception as error:
-        raise CcliError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0][:150]}") from error
+        raise CcliError(f"{path} is not a readable checkpoint: {first_line(error)[:150]}") from error
 
 
 def has_checkpoint(folder: str, name: str) -> bool:
@@ -42,13 +42,11 @@ def write_run(folder: str, names: list[str], ids: list[str], options: dict) -> N
 
 def write_json(target: Path, content: dict) -> None:
     """Write beside, then move into place; the folder is made if absent."""
-    scratch = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(json.dumps(content))
-        os.replace(scratch, target)
+        with moved_into_place(target) as scratch:
+            scratch.write_text(json.dumps(content))
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         raise CcliError(f"cannot write {target} ({error.strerror or error}); choose another --output-dir") from error
 
 

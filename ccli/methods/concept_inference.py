@@ -60,9 +60,9 @@ def build(
     else:
         r = Similarity(vectors, features, representation, beta)
     if network == "convex":
-        g = nn.Linear(r.width, width, bias=False).to(features.device)
+        g = nn.Linear(r.width, width, bias=False)
     else:
-        g = mlp(r.width, hidden, width, seed).to(features.device)
+        g = mlp(r.width, hidden, width, seed)
     model = ConceptInference(r, g, task.text_features, task.logit_scale, temperature, alpha).to(features.device)
     if network == "convex":
         views = features if task.train.views is None else task.train.views

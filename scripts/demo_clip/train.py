@@ -28,6 +28,8 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from ccli.atomic import moved_into_place
+
 CAPTIONS_PER_IMAGE = 6
 TEST_PAIRS = 2000
 
@@ -183,10 +185,9 @@ def retrieval(model: torch.nn.Module, pixels, tokens: torch.Tensor, first: int) 
 def write(model: torch.nn.Module, out: str) -> None:
     """Weights as float16 safetensors, moved into place when complete."""
     target = Path(out) / "open_clip_model.safetensors"
-    scratch = target.with_suffix(".part")
     half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    save_file(half, scratch, metadata={"trained_by": "scripts/demo_clip/train.py", "format": json.dumps("float16")})
-    os.replace(scratch, target)
+    with moved_into_place(target) as scratch:
+        save_file(half, scratch, metadata={"trained_by": "scripts/demo_clip/train.py", "format": json.dumps("float16")})
     print(f"wrote {target}, {target.stat().st_size / 1e6:.2f} MB")
 
 
