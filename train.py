@@ -3,8 +3,8 @@
     python train.py --root DATA --seed 1 --trainer CCLI --dataset-config-file configs/datasets/concept_shapes.yaml \\
         --config-file configs/trainers/CCLI/demo_clip.yaml --output-dir output/try DATASET.NUM_SHOTS 16
 
-Merged in this order: data set yaml, trainer yaml, flags, KEY VALUE pairs. The run ends by writing result.json into
---output-dir. scripts/ccli/main.sh calls this for several seeds.
+Merged in this order: data set yaml, trainer yaml, flags, KEY VALUE pairs. A run ends by writing result.json into
+--output-dir, and so does an evaluation. scripts/ccli/main.sh calls this for several seeds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--model-dir", default="", help="a finished run's folder")
     add("--load-epoch", type=int, help="its checkpoint of this epoch")
     add("--no-train", action="store_true", help="build everything, train nothing")
-    add("--skip-done", action="store_true", help="do nothing where --output-dir holds this run, finished")
+    add("--skip-done", action="store_true", help="do nothing where --output-dir holds this run or evaluation, finished")
     add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, such as DATASET.NUM_SHOTS 16 TRAINER.CCLI.TOP_K 5")
     return parser.parse_args(argv)
 
@@ -138,7 +138,13 @@ def run(args: argparse.Namespace) -> None:
         known = registry.registered_names()
         if name not in known:
             raise CcliError(f"unknown {what} {name!r}; there are {', '.join(known)}.{nearest(name, known)}")
-    if args.skip_done and is_done(cfg):
+    from ccli.trainers.base import check_trainable
+
+    if not (args.eval_only or args.no_train):  # before anything is drawn or encoded
+        check_trainable(
+            cfg.DATASET.NAME, DATASET_REGISTRY.get(cfg.DATASET.NAME), TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+        )
+    if args.skip_done and is_done(cfg, args):
         print(f"{cfg.OUTPUT_DIR} is done; skipped")
         return
     if cfg.SEED >= 0:
@@ -155,28 +161,31 @@ def run(args: argparse.Namespace) -> None:
     banner("System info", collect_env_info())
     try:
         trainer = build_trainer(cfg)
+        if args.eval_only:
+            trainer.load_model(args.model_dir, epoch=args.load_epoch)
     except CcliError:
         leave_nothing(cfg.OUTPUT_DIR)
         raise
     if args.eval_only:
-        trainer.load_model(args.model_dir, epoch=args.load_epoch)
         trainer.test()
     elif not args.no_train:
         trainer.train()
 
 
-def is_done(cfg) -> bool:
-    """Whether the output folder holds this run, finished.
+def is_done(cfg, args: argparse.Namespace) -> bool:
+    """Whether the output folder holds the record of this run, or of this evaluation of the run as it is now.
 
     Raises:
-        CcliError: it holds a finished run with other options.
+        CcliError: it holds a record of other options, or that of an evaluation where a run is to be trained.
     """
     from ccli.trainers.base import plain_config
-    from ccli.trainers.checkpoints import refuse_other_options
+    from ccli.trainers.checkpoints import is_evaluated, refuse_other_options, why_no_record
 
-    from ccli.runs import RECORD, read_record
+    from ccli.runs import RECORD, is_evaluation, read_record
 
     if not (Path(cfg.OUTPUT_DIR) / RECORD).exists():
+        return False
+    if args.eval_only and why_no_record(args.model_dir, args.load_epoch, cfg.OUTPUT_DIR, cfg.TEST.SPLIT):
         return False
     try:
         record = read_record(cfg.OUTPUT_DIR)
@@ -184,6 +193,10 @@ def is_done(cfg) -> bool:
         print(f"{error}: it is made again", file=sys.stderr)
         return False
     refuse_other_options(cfg.OUTPUT_DIR, record["config"], plain_config(cfg))
+    if args.eval_only:
+        return is_evaluated(args.model_dir, cfg.OUTPUT_DIR)
+    if is_evaluation(record):
+        raise CcliError(f"{cfg.OUTPUT_DIR} holds the record of an evaluation; choose another --output-dir")
     return True
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 from ccli.datasets.concept_shapes import SPLIT_FILE, ConceptShapes
-from ccli.datasets.few_shot import read_split
 from ccli.datasets.scenes.classes import CLASSES
 from ccli.datasets.scenes.parts import COLOURS, SHAPES, TEXTURES
+from ccli.datasets.splits import read_split
 from torch.nn import functional as F
 
 from ccli.clip import FrozenClip
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--root", default="data", help="folder of the data sets")
     root = Path(parser.parse_args().root).absolute()
     folder = ConceptShapes.folder(root)
-    items = read_split(folder / SPLIT_FILE)["test"]
+    items = read_split(folder / SPLIT_FILE).test
     store = FeatureStore(FrozenClip("demo-clip"), os.environ.get("CCLI_STORE") or root / ".ccli_features", root)
     images = F.normalize(store.images([folder / "images" / path for path, _, _ in items], "test images"), dim=-1)
     triples = [CLASSES[name] for _, _, name in items]

@@ -1,6 +1,6 @@
 """A run's record: the file `result.json`, written last, so that a run is done if and only if it exists.
 
-Fields of a record (all required):
+Fields of a record (all required, but for the two of an evaluation):
 
     version           int, the layout of the file; filled in by `write_record`
     dataset trainer cfg backbone    str
@@ -17,11 +17,18 @@ Fields of a record (all required):
     versions          dict, see `versions`
     config            str or dict
 
+`train.py --eval-only --model-dir RUN` leaves a record of the test images it saw; trainer, cfg, backbone, shots, seed,
+protocol, selected_by and hyper_parameters are RUN's there, and it has
+
+    run               str, `fingerprint` of RUN's record
+    trained_on        str, RUN's dataset; left out where it is the evaluated one
+
 Further fields are kept as they are.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -91,6 +98,7 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "versions": _DICT,
     "config": (lambda v: isinstance(v, str | dict), "a string or a dict"),
 }
+OF_EVALUATIONS = {"run": _TEXT, "trained_on": _TEXT}
 
 
 def _problem(record: Any) -> str | None:
@@ -100,10 +108,11 @@ def _problem(record: Any) -> str | None:
     # The version comes first: in another layout, a missing field is a consequence and not the cause.
     if _is_int(record.get("version")) and record["version"] != VERSION:
         return f"has version {record['version']}, this code reads version {VERSION}"
-    for name, (good, words) in FIELDS.items():
+    for name in FIELDS:
         if name not in record:
             return f"has no field {name!r}"
-        if not good(record[name]):
+    for name, (good, words) in (FIELDS | OF_EVALUATIONS).items():
+        if name in record and not good(record[name]):
             return f"has {name} = {repr(record[name])[:60]}, which should be {words}"
     return _contradiction(record)
 
@@ -256,6 +265,17 @@ def same_record(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
     names = (a.keys() | b.keys()) - set(NOT_COMPARED)
     return sorted(name for name in names if stored(a, name) != stored(b, name))
+
+
+def fingerprint(record: dict[str, Any]) -> str:
+    """16 hex digits that two records share if and only if `same_record` finds no difference."""
+    kept = {name: value for name, value in record.items() if name not in NOT_COMPARED}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_evaluation(record: dict[str, Any]) -> bool:
+    """Whether a record is of a finished run that was only tested, rather than of the run itself."""
+    return any(name in record for name in OF_EVALUATIONS)
 
 
 def versions() -> dict[str, str | int | None]:

@@ -9,11 +9,12 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from ccli.errors import CcliError, nearest
-from ccli.runs import same_record
+from ccli.runs import is_evaluation, same_record
 
 DAGGER = "†"
 FOOTNOTE = f"{DAGGER} protocol paper: hyper-parameters chosen as the method's authors did, test set included."
 MISSING = "-"
+MEAN = "mean of targets"
 
 
 class Row(NamedTuple):
@@ -23,6 +24,7 @@ class Row(NamedTuple):
     cfg: str
     backbone: str
     protocol: str
+    trained_on: str  # the source, where some of the row's runs were tested on other data sets; "" where none was
 
 
 class Task(NamedTuple):
@@ -49,15 +51,26 @@ def mean_std(values: Iterable[float]) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan
 
 
-def _collect(records: Iterable[dict[str, Any]]) -> Cells:
+def _rows(records: Sequence[dict[str, Any]]) -> list[Row]:
+    """Each record's row. A run that was tested on other data sets, too, is in one row with those tests."""
+    keys = [tuple(record[name] for name in Row._fields[:-1]) for record in records]
+    sources = {(key, record["trained_on"]) for key, record in zip(keys, records) if "trained_on" in record}
+    return [
+        Row(*key, record.get("trained_on") or (record["dataset"] if (key, record["dataset"]) in sources else ""))
+        for key, record in zip(keys, records)
+    ]
+
+
+def _collect(records: Sequence[dict[str, Any]]) -> Cells:
     """Sort records into cells. Raises CcliError where two different records claim one seed of one cell."""
     cells: Cells = defaultdict(dict)
     seen: dict[tuple[Row, Task, int], dict[str, Any]] = {}
-    for record in records:
-        row = Row(*(record[name] for name in Row._fields))
+    for row, record in zip(_rows(records), records):
         task = Task(record["dataset"], record["shots"])
         other = seen.setdefault((row, task, record["seed"]), record)
         differing = [] if other is record else same_record(record, other)
+        if is_evaluation(record) or is_evaluation(other):  # options of a test that change no prediction
+            differing = [name for name in differing if name not in ("config", "run")]
         if differing:
             raise CcliError(
                 f"two different records for {task.dataset}, {row.trainer}, {row.cfg}, {task.shots} shots, "
@@ -70,6 +83,7 @@ def _collect(records: Iterable[dict[str, Any]]) -> Cells:
 def _row_names(rows: Sequence[Row]) -> dict[Row, str]:
     """Each row's name: the trainer, in brackets whatever is needed to tell its rows apart, a dagger for paper."""
     names = {}
+    sources = {row.trained_on for row in rows} - {""}
     for row in rows:
         same_trainer = [other for other in rows if other.trainer == row.trainer]
         details = [row.cfg] if len({other.cfg for other in same_trainer}) > 1 else []
@@ -77,9 +91,43 @@ def _row_names(rows: Sequence[Row]) -> dict[Row, str]:
         details += [row.backbone] if len({other.backbone for other in rows}) > 1 else []
         if row.protocol != "paper" and len({other.protocol for other in same_trainer} - {"paper"}) > 1:
             details.append(row.protocol)
+        # As with backbones; what is trained on each data set ("") is told apart by the others' names.
+        several = len(sources) > 1 or len({other.trained_on for other in same_trainer}) > 1
+        details += [f"trained on {row.trained_on}"] if row.trained_on and several else []
         names[row] = row.trainer + (f" ({', '.join(details)})" if details else "")
         names[row] += f" {DAGGER}" if row.protocol == "paper" else ""
     return names
+
+
+def _targets(cells: Cells) -> dict[str, list[str]]:
+    """Source -> the data sets that its runs were tested on beside it, in order of appearance."""
+    targets: dict[str, dict[str, None]] = defaultdict(dict)
+    for row, task in cells:
+        if row.trained_on and task.dataset != row.trained_on:
+            targets[row.trained_on][task.dataset] = None
+    return {source: list(found) for source, found in targets.items()}
+
+
+def _add_means(cells: Cells) -> list[Task]:
+    """Add to each row, shots and seed with all targets of a source (if it has several) their mean; the new tasks."""
+    targets = {source: found for source, found in _targets(cells).items() if len(found) > 1}
+    added = {}
+    for source, found in targets.items():
+        for row, shots in dict.fromkeys((row, task.shots) for row, task in cells):
+            parts = [cells.get((row, Task(target, shots)), {}) for target in found]
+            seeds = [seed for seed in parts[0] if all(seed in part for part in parts)]
+            if seeds:
+                task = Task(MEAN if len(targets) == 1 else f"{MEAN} of {source}", shots)
+                cells[row, task] = {seed: sum(part[seed] for part in parts) / len(parts) for seed in seeds}
+                added[task] = None
+    return sorted(added, key=lambda task: (task.shots < 0, task.shots))
+
+
+def _source_first(tasks: Sequence[Task], targets: dict[str, list[str]]) -> list[Task]:
+    """Tasks in their order, but those on a source before the first of its targets."""
+    datasets = list(dict.fromkeys(task.dataset for task in tasks))
+    order = [s for d in datasets for s in (*(s for s, found in targets.items() if d in found and s in datasets), d)]
+    return sorted(tasks, key=lambda task: order.index(task.dataset))
 
 
 def _best(cells: Cells) -> dict[Task, Fraction]:
@@ -143,6 +191,10 @@ def results_table(records: Iterable[dict[str, Any]], columns: str | None = None,
     footnote mark protocol paper). A cell with fewer seeds than the fullest one says how many. In the github
     format the best mean of a data set at a number of shots is bold wherever at least two rows have one.
 
+    Runs and the tests of the same runs on other data sets (records with `trained_on`) are in one row, in brackets
+    with the source where rows have several; the source's column comes before its targets'. Where a source has several
+    targets, the mean over them is the last column (columns None), of the seeds that were tested on all.
+
     Args:
         records: as `ccli.runs.read_record` returns them; identical ones count once.
         columns: None: a column for each data set and number of shots present; "dataset": data sets, with a block of
@@ -161,7 +213,9 @@ def results_table(records: Iterable[dict[str, Any]], columns: str | None = None,
     if not cells:
         raise CcliError("no records to make a table of; finish a run first")
     names = _row_names(list(dict.fromkeys(row for row, _ in cells)))
-    heads, blocks = _layout(list(dict.fromkeys(task for _, task in cells)), columns)
+    tasks = _source_first(list(dict.fromkeys(task for _, task in cells)), _targets(cells))
+    means = _add_means(cells) if columns is None else []
+    heads, blocks = _layout([*tasks, *means], columns)
     lines = _lines(cells, names, blocks, bold=fmt == "github")
     if fmt == "github":  # a bar would end the cell
         heads, *lines = [[text.replace("|", "\\|") for text in line] for line in [heads, *lines]]
@@ -172,12 +226,12 @@ def results_table(records: Iterable[dict[str, Any]], columns: str | None = None,
     return "\n\n".join([table, *notes, *_zero_alphas(records, names)])
 
 
-def _zero_alphas(records: Iterable[dict[str, Any]], names: dict[Row, str]) -> list[str]:
+def _zero_alphas(records: Sequence[dict[str, Any]], names: dict[Row, str]) -> list[str]:
     """For the rows that choose the weight of a branch beside zero-shot: in how many runs they chose none of it."""
     alphas = defaultdict(list)
-    for record in records:
+    for row, record in zip(_rows(records), records):
         chosen = record["hyper_parameters"].get("alpha")
-        if chosen is not None and record["selected_by"] not in ("default", "fixed"):
-            alphas[names[Row(*(record[name] for name in Row._fields))]].append(chosen)
+        if chosen is not None and record["selected_by"] not in ("default", "fixed") and not is_evaluation(record):
+            alphas[names[row]].append(chosen)
     counts = [f"{name} in {sum(a == 0 for a in values)} of {len(values)} runs" for name, values in alphas.items()]
     return [f"alpha = 0 (zero-shot) was chosen by {', '.join(counts)}."] if counts else []

@@ -56,6 +56,23 @@ class FewShotTask:
         counts = torch.bincount(self.train.labels, minlength=self.num_classes)
         return int(counts[counts > 0].min()) if len(self.train) else 0
 
+    def of_classes(self, kept: dict[int, int]) -> FewShotTask:
+        """The part of the task with the classes `kept` (old label -> new label), rows in their order."""
+        old = torch.tensor(list(kept))
+
+        def part(split: Split | None) -> Split | None:
+            if split is None:
+                return None
+            split = split.take(torch.isin(split.labels, old))
+            return replace(split, labels=torch.tensor([kept[label] for label in split.labels.tolist()]))
+
+        return replace(
+            self, classnames=tuple(self.classnames[label] for label in kept),
+            text_features=None if self.text_features is None else self.text_features[old],
+            text_norms=None if self.text_norms is None else self.text_norms[old],
+            train=part(self.train), val=part(self.val), test=part(self.test),
+        )  # fmt: skip
+
     def fold(self, kept: torch.Tensor, held: torch.Tensor) -> tuple[FewShotTask, Split]:
         """A task with only the `kept` training rows and without validation set, and the `held` ones to choose on."""
         return replace(self, train=self.train.take(kept), val=None), self.train.take(held)

@@ -19,10 +19,11 @@ from tqdm import tqdm
 
 from ccli.errors import CcliError
 
-from .few_shot import PARTS, FewShotDataset, read_split
+from .few_shot import FewShotDataset
 from .scenes.classes import CLASSES
 from .scenes.render import render
 from .scenes.sample import class_scene
+from .splits import PARTS, Pools, read_split
 
 NAMES = tuple(CLASSES)
 SPLIT_FILE = "split_zhou_ConceptShapes.json"
@@ -33,15 +34,10 @@ class ConceptShapes(FewShotDataset):
     """The source: train, val and test of all classes."""
 
     dataset_dir = short_name = "concept_shapes"
+    image_dir = "images"
     shift = ""
     names = NAMES
     counts = {"train": 32, "val": 16, "test": 100}
-
-    def __init__(self, cfg):
-        folder = self.folder(cfg.DATASET.ROOT or ".")
-        items = read_split(folder / SPLIT_FILE)
-        items = {part: [(str(folder / "images" / p), label, name) for p, label, name in items[part]] for part in PARTS}
-        super().__init__(cfg, items, class_ids=list(self.names))
 
     @classmethod
     def folder(cls, root: str | Path) -> Path:
@@ -50,6 +46,14 @@ class ConceptShapes(FewShotDataset):
         if not (folder / SPLIT_FILE).exists():
             _make(folder, cls.names, cls.counts, cls.shift)
         return folder
+
+    @classmethod
+    def read(cls, folder: Path) -> Pools:
+        return read_split(folder / SPLIT_FILE)._replace(class_ids=list(cls.names))
+
+    @classmethod
+    def repair(cls, root: str | Path) -> str:
+        return f"remove {Path(root) / cls.dataset_dir}, and it is drawn again"
 
 
 @DATASET_REGISTRY.register()

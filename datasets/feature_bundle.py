@@ -10,7 +10,7 @@ from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from ccli.bundles import read_bundle
 from ccli.errors import CcliError
 
-from .few_shot import draw_train_val
+from .draw import draw_train_val, subsample
 
 
 def extend_cfg(cfg) -> None:
@@ -28,20 +28,30 @@ class FeatureBundle(DatasetBase):
         if not cfg.DATASET.BUNDLE:
             raise CcliError("FeatureBundle needs DATASET.BUNDLE PATH, the path of an .npz")
         path = str(Path(cfg.DATASET.BUNDLE).expanduser())
-        self.bundle = bundle = read_bundle(path)
-        self.short_name = Path(path).stem
-        val = bundle.val.labels.tolist() if bundle.val is not None else []
-        train, val_rows = draw_train_val(
-            bundle.train.labels.tolist(), val, cfg.DATASET.NUM_SHOTS, cfg.SEED, self.short_name
-        )
-        self.rows = {"train": torch.tensor(train), "val": torch.tensor(val_rows, dtype=torch.long)}
+        if cfg.DATASET.get("PICKS", ""):
+            raise CcliError("DATASET.PICKS names image files, which a bundle has not; leave one of them out")
+        bundle, which = read_bundle(path), cfg.DATASET.get("SUBSAMPLE_CLASSES", "all")
+        self.short_name = Path(path).stem + (f" ({which})" if which != "all" else "")
+        pools = {"train": bundle.train.labels, "val": [] if bundle.val is None else bundle.val.labels}
+        labels = [list(map(int, pool)) for pool in pools.values()]
+        kept = subsample(range(bundle.num_classes), which)
+        rows = draw_train_val(*labels, cfg.DATASET.NUM_SHOTS, cfg.SEED, self.short_name)
+        self.bundle = bundle = bundle if which == "all" else bundle.of_classes(kept)
+        self.rows = {part: _rows_left(*x, kept) for part, x in zip(pools, zip(rows, labels))}
 
         def items(split, rows=None):
-            labels = [] if split is None else split.labels.tolist()
-            labels = labels if rows is None else [labels[r] for r in rows]
+            labels = [] if split is None else (split.labels if rows is None else split.labels[rows]).tolist()
             return [Datum(impath=path, label=label, classname=bundle.classnames[label]) for label in labels]
 
         super().__init__(
-            train_x=items(bundle.train, train), val=items(bundle.val, val_rows) or None, test=items(bundle.test)
+            train_x=items(bundle.train, self.rows["train"]),
+            val=items(bundle.val, self.rows["val"]) or None,
+            test=items(bundle.test),
         )
         self.class_ids = list(bundle.classnames)
+
+
+def _rows_left(rows: list[int], labels: list[int], kept: dict[int, int]) -> torch.Tensor:
+    """Where drawn rows are once only the rows of the classes to keep are left."""
+    left = {row: k for k, row in enumerate(row for row, label in enumerate(labels) if label in kept)}
+    return torch.tensor([left[row] for row in rows if row in left], dtype=torch.long)

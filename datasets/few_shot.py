@@ -1,112 +1,129 @@
-"""What few-shot data sets share: the split file, the published draw, and the items a trainer sees."""
+"""What the few-shot data sets share: the folder, the draw, the part of the classes, and errors that name the repair."""
 
 from __future__ import annotations
 
-import json
-import random
-from collections.abc import Sequence
+import os
 from pathlib import Path
+from typing import NamedTuple
 
 from dassl.data.datasets import DatasetBase, Datum
 
 from ccli.errors import CcliError
 
-PARTS = ("train", "val", "test")
-MAX_VAL_SHOTS = 4
-Item = tuple[str, int, str]  # path, label, class name
+from .draw import draw_train_val, read_picks, subsample
+from .splits import Item, Pools, read_split
 
 
-def read_split(path: str | Path) -> dict[str, list[Item]]:
-    """A CoOp split file: {"train": [[path, label, classname], ...], "val", "test"}, in its own order.
-
-    Raises:
-        CcliError: no such file, or not a split file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise CcliError(f"no split file {path}; DATASETS.md says where to get it (none is ever made up)")
-    try:
-        data = json.loads(path.read_text())
-        return {part: [(str(p), _label(label), str(name)) for p, label, name in data[part]] for part in PARTS}
-    except (ValueError, KeyError, TypeError) as error:
-        raise CcliError(
-            f"{path} is not a split file ({type(error).__name__}: {error}); expected train, val and test with "
-            "[path, label, class name] entries"
-        ) from error
+def extend_cfg(cfg) -> None:
+    """Add the keys that all few-shot data sets share."""
+    cfg.DATASET.setdefault("SUBSAMPLE_CLASSES", "all")  # all | base | new: CoCoOp's halves of the classes
+    cfg.DATASET.setdefault("PICKS", "")  # a published list of picks (JSON) in place of the draw
 
 
-def _label(value) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise ValueError(f"label {value!r}")
-    return value
+class Sizes(NamedTuple):
+    """Published sizes: classes, images of each part, and, where known, the fewest and most images a class."""
 
-
-def draw(labels: Sequence[int], shots: int, rng: random.Random) -> list[int]:
-    """Rows of `shots` random images per label: `sample` per label, in the order in which labels first appear.
-
-    This is the draw of CoOp and of every paper in its line. A class with fewer gives all that it has; `shots` below 1
-    gives every row.
-    """
-    if shots < 1:
-        return list(range(len(labels)))
-    rows: dict[int, list[int]] = {}
-    for row, label in enumerate(labels):
-        rows.setdefault(label, []).append(row)
-    return [
-        r for of_label in rows.values() for r in (rng.sample(of_label, shots) if len(of_label) >= shots else of_label)
-    ]
-
-
-def draw_train_val(
-    train: Sequence[int], val: Sequence[int], shots: int, seed: int, name: str
-) -> tuple[list[int], list[int]]:
-    """Rows of the few-shot training and validation sets (min(shots, 4) a class), both from one random stream.
-
-    Args:
-        train, val: the labels of both pools.
-        seed: below 0 draws differently each time.
-        name: of the data set, for the message where a class has too few images.
-    """
-    rng = random.Random(seed) if seed >= 0 else random.Random()
-    picked = draw(train, shots, rng)
-    counts = {label: 0 for label in train}
-    for label in train:
-        counts[label] += 1
-    few = sum(count < shots for count in counts.values())
-    if few:
-        print(f"{name}: {few} of {len(counts)} classes have fewer than {shots} training images; all they have are used")
-    return picked, draw(val, min(shots, MAX_VAL_SHOTS) if shots >= 1 else shots, rng)
+    classes: int
+    train: int
+    val: int
+    test: int
+    per_class: dict[str, tuple[int, int]] = {}
 
 
 class FewShotDataset(DatasetBase):
     """A data set with few training images a class, in a folder below cfg.DATASET.ROOT.
 
-    Subclasses set `dataset_dir` and `short_name`. `class_ids` (one per label) tell which classes two data sets share.
-
-    Args:
-        items: train, val and test as `read_split` gives them, with paths that exist.
+    A subclass sets the names below; where there is no split file, it overrides `read`. Only the images that a run
+    uses are looked for on the disk.
     """
 
-    dataset_dir = ""
-    short_name = ""
+    dataset_dir = ""  # below the root
+    image_dir = "."  # below dataset_dir: what the paths in the split file start from
+    short_name = ""  # in records and tables, and of its yaml
+    published: Sizes | None = None
     test_only = False
 
-    def __init__(self, cfg, items: dict[str, list[Item]], class_ids: list[str] | None = None):
-        labels = {part: [label for _, label, _ in items[part]] for part in PARTS}
-        train, val = draw_train_val(labels["train"], labels["val"], cfg.DATASET.NUM_SHOTS, cfg.SEED, self.short_name)
-        test = [_datum(item) for item in items["test"]]
-        shots = [_datum(items["train"][row]) for row in train]
+    def __init__(self, cfg):
+        folder = self.folder(cfg.DATASET.ROOT or ".")
+        pools = self.read(folder)
+        self.check_classes(folder, pools)
+        which = cfg.DATASET.get("SUBSAMPLE_CLASSES", "all")
+        relabel = subsample((label for part in pools[:3] for _, label, _ in part), which)
+        train, val = ([], []) if self.test_only else self.draw(cfg, pools)
+        test = self.items(folder, pools.test, relabel)
         super().__init__(
-            train_x=test if self.test_only else shots,
-            val=[_datum(items["val"][row]) for row in val],
+            train_x=test if self.test_only else self.items(folder, [pools.train[r] for r in train], relabel),
+            val=self.items(folder, [pools.val[r] for r in val], relabel),
             test=test,
         )
-        self.class_ids = class_ids or self.classnames
+        ids = pools.class_ids
+        self.class_ids = [ids[old] for old in relabel] if ids else list(self.classnames)
+        if which != "all":
+            self.short_name = f"{self.short_name} ({which})"
 
+    @classmethod
+    def folder(cls, root: str | Path) -> Path:
+        """The data set's folder below `root`.
 
-def _datum(item: Item) -> Datum:
-    path, label, name = item
-    try:
-        return Datum(impath=path, label=label, classname=name)
-    except FileNotFoundError as error:
-        raise CcliError(f"image {path} is missing; complete the data set or give another --root") from error
+        Raises:
+            CcliError: there is none.
+        """
+        root = Path(root).expanduser().absolute()
+        folder = root / cls.dataset_dir
+        if folder.is_dir():
+            return folder
+        hint = f"; did you mean --root {root.parent}?" if root.name == Path(cls.dataset_dir).name else ""
+        raise CcliError(f"no folder {folder}{hint or ': give the --root that holds it, or ' + cls.repair(root)}")
+
+    @classmethod
+    def read(cls, folder: Path) -> Pools:
+        """All images, from the data set's own lists."""
+        path = folder / f"split_zhou_{cls.__name__}.json"
+        if not path.is_file():
+            raise CcliError(f"no split file {path} (none is ever made up): {cls.repair(folder.parent)}")
+        return read_split(path)
+
+    @classmethod
+    def repair(cls, root: str | Path) -> str:
+        """The command that completes this data set, in words."""
+        return f"`python download.py {cls.short_name} --root {root}` completes it"
+
+    @classmethod
+    def check_classes(cls, folder: Path, pools: Pools) -> None:
+        """Refuse lists that are not of this data set.
+
+        Raises:
+            CcliError: the number of classes is not the published one.
+        """
+        found = len({label for part in pools[:3] for _, label, _ in part})
+        if cls.published and found != cls.published.classes:
+            raise CcliError(
+                f"{folder} lists {found} classes, and {cls.__name__} has {cls.published.classes}: it is incomplete or "
+                f"of another data set; move what is wrong away, then {cls.repair(folder.parent)}"
+            )
+
+    def draw(self, cfg, pools: Pools) -> tuple[list[int], list[int]]:
+        """Rows of the training and validation pools."""
+        picks, shots = cfg.DATASET.get("PICKS", ""), cfg.DATASET.NUM_SHOTS
+        if picks:
+            return read_picks(picks, pools.train, pools.val, shots)
+        labels = [[label for _, label, _ in pool] for pool in (pools.train, pools.val)]
+        return draw_train_val(*labels, shots, cfg.SEED, self.short_name)
+
+    def items(self, folder: Path, items: list[Item], relabel: dict[int, int]) -> list[Datum]:
+        """What a trainer sees of `items`: those of the classes to keep, as files that exist."""
+        where = os.path.normpath(folder / self.image_dir)
+        kept = [(os.path.join(where, path), relabel[label], name) for path, label, name in items if label in relabel]
+        try:
+            return [Datum(impath=path, label=label, classname=name) for path, label, name in kept]
+        except (FileNotFoundError, AssertionError) as error:  # the latter is upstream Dassl's
+            raise CcliError(self._missing(folder, [path for path, _, _ in kept])) from error
+
+    def _missing(self, folder: Path, paths: list[str]) -> str:
+        gone = [path for path in paths if not os.path.isfile(path)]
+        parent = Path(gone[0]).parent
+        while not parent.parent.is_dir():
+            parent = parent.parent
+        first = gone[0] if parent.is_dir() else f"{gone[0]} (there is no folder {parent})"
+        repair = self.repair(folder.parent)
+        return f"{len(gone)} of {len(paths)} images of {self.short_name} are missing, first {first}; {repair}"

@@ -31,43 +31,27 @@ if [ $# -lt 2 ] || [ $# -gt 3 ] || [ "$1" = "-h" ] || [ "$1" = "--help" ]; then
     exit 2
 fi
 
-calling=$PWD
-cd "$(dirname "$0")/.."
-from_caller() { case "$1" in /*) printf %s "$1" ;; *) printf %s "$calling/$1" ;; esac; }
-data=$(from_caller "${DATA:-data}")
-out=$(from_caller "${OUT:-output}")
-python=${PYTHON:-python}
-[ -z "${PYTHON:-}" ] && [ -x .venv/bin/python ] && python=.venv/bin/python
+. "$(dirname "$0")/common.sh"
 
 dataset=$1
-options=()
+bundle=()
 if [[ $dataset == *.npz ]]; then
-    options=(DATASET.BUNDLE "$(from_caller "$dataset")")
+    bundle=(DATASET.BUNDLE "$(from_caller "$dataset")")
     yaml=configs/datasets/feature_bundle.yaml
     dataset=$(basename "$dataset" .npz)
 else
     yaml=configs/datasets/$dataset.yaml
 fi
 cfg=${3:-$([[ $dataset == concept_shapes* ]] && echo demo_clip || echo rn50)}
-shots=$2
-[ "$shots" = all ] && shots="1 2 4 8 16"
-read -ra extra <<<"${ARGS:-}"
-for number in $shots ${SEEDS:-1 2 3}; do
-    [[ $number =~ ^-?[0-9]+$ ]] || { echo "error: SHOTS is a whole number, -1 or all, and SEEDS are numbers; not '$number'" >&2; exit 2; }
-done
-[ -n "$shots" ] || { echo "error: SHOTS is empty; give a number, -1 or all" >&2; exit 2; }
-[ -n "${VARIANT:-}" ] && options+=(CFG_NAME "$cfg/$VARIANT")
-[ "${QUIET:-0}" = 1 ] && exec 3>/dev/null || exec 3>&1
+read_shots "$2"
+extra=("${bundle[@]}" "${extra[@]}")
 
 folders=()
 for s in $shots; do
-    folder=$out/$dataset/$trainer/${cfg}_${s}shots${VARIANT:+/$VARIANT}
+    folder=$(folder_of "$dataset" "$trainer" "$cfg" "$s")
     folders+=("$folder")
-    for seed in ${SEEDS:-1 2 3}; do
-        run=$folder/seed$seed
-        "$python" train.py --skip-done --root "$data" --seed "$seed" --trainer "$trainer" --dataset-config-file "$yaml" \
-            --config-file "configs/trainers/$trainer/$cfg.yaml" --output-dir "$run" \
-            DATASET.NUM_SHOTS "$s" "${options[@]}" "${extra[@]}" >&3
+    for seed in $seeds; do
+        train "$trainer" "$cfg" "$s" "$seed" "$yaml" "$folder/seed$seed"
     done
 done
 "$python" parse_test_res.py --table "${folders[@]}"

@@ -84,7 +84,7 @@ OPTIONS = {
     "alphas": (["TRAINER.CCLI.ALPHAS", "(0.5, 1.0)"], r"ALPHAS \(0\.5, 1\.0\) must hold 0 \(zero-shot\)"),
     "precision": (["FEATURES.PRECISION", "fp16"], r"FEATURES\.PRECISION 'fp16'; use fp32, bf16"),
     "crop": (["FEATURES.CROP", "(0.9, 0.5)"], r"FEATURES\.CROP \(0\.9, 0\.5\) must be two shares"),
-    "classes": (["DATASET.SUBSAMPLE_CLASSES", "base"], r"SUBSAMPLE_CLASSES 'base': CCLI takes all classes"),
+    "classes": (["DATASET.SUBSAMPLE_CLASSES", "half"], r"unknown DATASET.SUBSAMPLE_CLASSES 'half'; use all, base, new"),
     "final model": (["TEST.FINAL_MODEL", "best_val"], r"FINAL_MODEL 'best_val': CCLI is tested with its last_step"),
     "vocabulary of a bundle": (["FEATURES.VOCABULARY", "words.txt"], r"FEATURES\.VOCABULARY needs a text tower"),
     "epochs": (["TRAINER.CCLI.NETWORK", "mlp", "OPTIM.MAX_EPOCH", "0"], r"needs OPTIM\.MAX_EPOCH of 1 or more"),
@@ -179,7 +179,7 @@ def test_an_unreadable_image(tmp_path, small, tiny_clip_folder):
     message = refused(tmp_path, *args)
     assert str(image) in message and re.search(r"is unreadable .*; replace or remove it", message)
     image.unlink()
-    assert f"image {image} is missing; complete the data set" in refused(tmp_path, *args)
+    assert f"1 of 24 images of concept_shapes are missing, first {image}; remove " in refused(tmp_path, *args)
 
 
 def test_training_on_a_shifted_version(tmp_path, small, tiny_clip_folder):

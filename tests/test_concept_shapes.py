@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from ccli.datasets import concept_shapes
 from ccli.datasets.concept_shapes import SPLIT_FILE, ConceptShapes, ConceptShapesA, ConceptShapesR, ConceptShapesV2
-from ccli.datasets.few_shot import read_split
 from ccli.datasets.scenes.captions import all_words, caption, words_of_scene
 from ccli.datasets.scenes.classes import CLASSES
 from ccli.datasets.scenes.render import SIZE
 from ccli.datasets.scenes.sample import HELD_OUT, class_scene, open_scene
+from ccli.datasets.splits import PARTS, read_split
 from helpers import ROOT, config
 
 from ccli.concepts.vocabulary import read_vocabulary
@@ -62,9 +62,9 @@ def test_every_image_is_there_and_labelled(tmp_path, small):
     assert [len(x) for x in (dataset.train_x, dataset.val, dataset.test)] == [24, 24, 24]
     assert dataset.classnames == dataset.class_ids == list(CLASSES)
     folder = tmp_path / "concept_shapes"
-    split = read_split(folder / SPLIT_FILE)
+    split = read_split(folder / SPLIT_FILE)._asdict()
     images = sorted(str(p.relative_to(folder / "images")) for p in folder.rglob("*.png"))
-    assert sorted(path for part in split.values() for path, _, _ in part) == images
+    assert sorted(path for part in PARTS for path, _, _ in split[part]) == images
     for path, label, name in split["test"]:
         assert list(CLASSES)[label] == name and f"/{name.replace(' ', '_')}/" in path
 

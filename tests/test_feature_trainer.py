@@ -1,8 +1,11 @@
 """What a feature trainer asks for and leaves behind."""
 
+import hashlib
+
 import pytest
+from ccli.trainers.base import plain_config
 from ccli.trainers.sources import BundleSource
-from helpers import bundle_args, bundle_file, run_here
+from helpers import ROOT, bundle_args, bundle_file, config, run_here
 
 from ccli.runs import is_done, read_record
 
@@ -37,3 +40,24 @@ def test_an_unseeded_run_is_not_resumed(tmp_path):
     with pytest.raises(SystemExit, match="unseeded run"):
         run_here(*bundle_args(bundle, tmp_path / "run", seed=-1))
     assert read_record(tmp_path / "run") == before
+
+
+def test_training_on_test_images_is_refused_before_they_are_drawn(tmp_path):
+    args = [
+        *("--root", tmp_path / "data", "--output-dir", tmp_path / "run", "--trainer", "CCLI", "DATASET.NUM_SHOTS", 1),
+        *("DATASET.NAME", "ConceptShapesR"),
+    ]  # fmt: skip
+    with pytest.raises(SystemExit, match=r"^error: ConceptShapesR is for evaluation only: train on its source, then"):
+        run_here("--config-file", ROOT / "configs/trainers/CCLI/demo_clip.yaml", *args)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_among_the_options_are_named_with_their_content(tmp_path):
+    cfg = config()
+    cfg.DATASET.PICKS = str(tmp_path / "picks.json")
+    for text in ("{}", "[]"):
+        (tmp_path / "picks.json").write_text(text)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        assert plain_config(cfg)["DATASET"]["PICKS"] == f"picks.json {digest}"
+    cfg.DATASET.PICKS = ""
+    assert plain_config(cfg)["DATASET"]["PICKS"] == ""

@@ -117,8 +117,8 @@ def test_a_seed_without_a_result_is_named(three):
     assert len(err.splitlines()) == 1 and "exp/seed4" in err
 
 
-def record(folder, correct, seed, dataset="dtd", trainer="CCLI"):
-    fields = {
+def record(folder, correct, seed, dataset="dtd", trainer="CCLI", **more):
+    fields = more | {
         "dataset": dataset,
         "trainer": trainer,
         "cfg": "rn50",
@@ -154,6 +154,17 @@ def test_table_of_several_folders_that_overlap(tmp_path):
     assert len(err.splitlines()) == 1 and "out/dtd/CCLI/seed4/result.json" in err
     code, out, _ = call(tmp_path, "out/dtd", "--table", "--format", "simple")
     assert code == 0 and "|" not in out and "50.00 ± 25.00" in out
+
+
+def test_a_source_comes_before_its_targets_whatever_the_alphabet_says(tmp_path):
+    record(tmp_path / "out", 2, 1, dataset="pets")
+    for dataset, correct in {"dtd": 1, "cars": 4}.items():
+        record(tmp_path / "out", correct, 1, dataset=dataset, trained_on="pets")
+    heads = lambda *folders: call(tmp_path, *folders, "--table")[1].splitlines()[0]  # noqa: E731
+    names = [text.strip().removesuffix(", 16 shots") for text in heads("out").split("|")[2:-1]]
+    assert names == ["pets", "cars", "dtd", "mean of targets"]
+    names = [text.strip().removesuffix(", 16 shots") for text in heads("out/dtd", "out/pets", "out").split("|")[2:-1]]
+    assert names == ["pets", "dtd", "cars", "mean of targets"]  # otherwise the order of the folders
 
 
 @pytest.mark.parametrize(

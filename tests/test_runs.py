@@ -95,6 +95,9 @@ BAD = [
     ({"seed": "1"}, "seed = '1'"),
     ({"seconds": {"train": float("inf")}}, "seconds"),
     ({"config": None}, "config"),
+    ({"trained_on": ""}, "trained_on = '', which should be a non-empty string"),
+    ({"trained_on": None}, "trained_on"),
+    ({"run": 1}, "run = 1"),
 ]
 
 
@@ -164,6 +167,19 @@ def test_same_record_leaves_out_seconds_and_versions(record):
     other["seed"], other["note"] = 2, "x"
     del other["config"]
     assert runs.same_record(record, other) == runs.same_record(other, record) == ["config", "note", "seed"]
+
+
+def test_an_evaluation_has_two_fields_more(tmp_path, record):
+    assert not runs.is_evaluation(record)
+    for more in ({"run": "0123456789abcdef"}, {"trained_on": "pets"}):
+        runs.write_record(tmp_path, record | more)
+        assert runs.is_evaluation(runs.read_record(tmp_path)) and runs.read_record(tmp_path) == GOOD | more
+
+
+def test_a_fingerprint_is_of_what_same_record_compares(record):
+    other = dict(reversed(list(record.items()))) | {"seconds": {}, "versions": {}}
+    assert runs.fingerprint(record) == runs.fingerprint(other) and len(runs.fingerprint(record)) == 16
+    assert runs.fingerprint(record) != runs.fingerprint(record | {"seed": 2})
 
 
 def test_versions_names_absent_packages_and_does_not_import_torch(monkeypatch):

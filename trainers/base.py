@@ -20,13 +20,23 @@ from ccli.batches import FeatureBatches
 from ccli.clip import PRECISIONS
 from ccli.errors import CcliError, nearest
 from ccli.methods.training import step
-from ccli.runs import versions, write_record
+from ccli.runs import fingerprint, read_record, versions, write_record
 from ccli.task import FewShotTask, Split
 
-from .checkpoints import check_same_run, has_checkpoint, read_checkpoint, read_classes, read_options, write_run
+from .checkpoints import (
+    check_evaluation,
+    check_same_run,
+    has_checkpoint,
+    read_checkpoint,
+    read_classes,
+    read_options,
+    why_no_record,
+    write_run,
+)
 from .sources import feature_source, make_task
 
 HEAD = "head"  # the name of the registered model, and of its folder of checkpoints
+OF_THE_RUN = ("trainer", "cfg", "backbone", "shots", "seed", "protocol", "selected_by", "hyper_parameters")
 
 
 def extend_cfg(cfg) -> None:
@@ -78,10 +88,6 @@ class FeatureTrainer(TrainerX):
             raise CcliError(
                 f"FEATURES.CROP {tuple(cfg.FEATURES.CROP)} must be two shares of the area, 0 < low <= high <= 1"
             )
-        if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
-            raise CcliError(
-                f"DATASET.SUBSAMPLE_CLASSES {cfg.DATASET.SUBSAMPLE_CLASSES!r}: {cfg.TRAINER.NAME} takes all classes"
-            )
 
     def build_data_loader(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -100,6 +106,7 @@ class FeatureTrainer(TrainerX):
             train_loader_u=None, val_loader=self.val_loader, test_loader=self.test_loader,
         )  # fmt: skip
         self.subset: torch.Tensor | None = None  # columns of the logits that are classes of this data set
+        self.loaded: tuple[str, int | None] | None = None  # what load_model was given: a run's folder, an epoch
 
     def build_model(self) -> None:
         """Nothing yet: the head is made from the shots by before_train, or from a checkpoint by load_model."""
@@ -121,11 +128,7 @@ class FeatureTrainer(TrainerX):
         self._started = time.time()
 
     def _set_up(self) -> None:
-        dataset = self.dm.dataset
-        if getattr(dataset, "test_only", False) and self.uses_shots:
-            raise CcliError(
-                f"{self.cfg.DATASET.NAME} is for evaluation only: train on its source, then --eval-only --model-dir RUN"
-            )
+        check_trainable(self.cfg.DATASET.NAME, self.dm.dataset, self)
         with self._clock("encode"):
             self.task = make_task(self.source, self._val, self._test, self)
         self.train_loader_x = self.dm.train_loader_x = self._loader(self.task.train, train=True)
@@ -171,17 +174,32 @@ class FeatureTrainer(TrainerX):
         if not self.cfg.TEST.NO_TEST and self.cfg.TEST.SPLIT == "test":  # a record speaks of test images
             write_record(self.output_dir, self.record())
 
+    def test(self, split: str | None = None) -> float:
+        """As in Dassl. After load_model, a record of the evaluation, or a line that says why there is none."""
+        if self.loaded is None:
+            return super().test(split)
+        with self._clock("test"):
+            result = super().test(split)
+        reason = why_no_record(*self.loaded, self.output_dir, split or self.cfg.TEST.SPLIT)
+        if reason:
+            print(f"No record is written: {reason}")
+        else:
+            write_record(self.output_dir, self.evaluation_record(self.loaded[0]))
+        return result
+
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:
         logits = self.head(input)
         return logits if self.subset is None else logits[:, self.subset]
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load a finished run's head; where this data set has a subset of its classes, restrict the logits to them."""
+        self.loaded = (directory, epoch)
         if not directory:
             if self.head is None:
                 raise CcliError(f"{self.cfg.TRAINER.NAME} has nothing to evaluate: give --model-dir RUN")
             return
         state = read_checkpoint(Path(directory) / HEAD, epoch)
+        check_evaluation(directory, self.cfg)
         if read_options(directory).get("weights") != self.source.weights:
             raise CcliError(
                 f"the run in {directory} was trained on other features; evaluate it with the backbone of its training"
@@ -193,23 +211,35 @@ class FeatureTrainer(TrainerX):
         self.subset = None if known == wanted else class_subset(known, wanted).to(self.device)
 
     def record(self) -> dict:
-        """The run's record, from the evaluator's counts."""
-        cfg, true, predicted = self.cfg, self.evaluator._y_true, self.evaluator._y_pred
+        """The record of the run that was trained here."""
+        cfg = self.cfg
+        return {
+            "trainer": cfg.TRAINER.NAME, "cfg": cfg.CFG_NAME, "backbone": self.source.backbone,
+            "shots": cfg.DATASET.NUM_SHOTS, "seed": cfg.SEED, "protocol": cfg.PROTOCOL, "selected_by": self.selected_by,
+            "hyper_parameters": self.hyper_parameters, **self._tested(),
+        }  # fmt: skip
+
+    def evaluation_record(self, folder: str) -> dict:
+        """The record of the finished run in `folder` on this data set."""
+        run, tested = read_record(folder), self._tested()
+        elsewhere = {} if run["dataset"] == tested["dataset"] else {"trained_on": run["dataset"]}
+        return {key: run[key] for key in OF_THE_RUN} | tested | elsewhere | {"run": fingerprint(run)}
+
+    def _tested(self) -> dict:
+        """What a record says of the test images and of this process, from the evaluator's counts."""
+        true, predicted = self.evaluator._y_true, self.evaluator._y_pred
         correct, total = [0] * self.num_classes, [0] * self.num_classes
         for label, guess in zip(true, predicted):
             total[label] += 1
             correct[label] += label == guess
         return {
-            "dataset": getattr(self.dm.dataset, "short_name", "") or cfg.DATASET.NAME,
-            "trainer": cfg.TRAINER.NAME, "cfg": cfg.CFG_NAME, "backbone": self.source.backbone,
-            "shots": cfg.DATASET.NUM_SHOTS, "seed": cfg.SEED, "protocol": cfg.PROTOCOL, "selected_by": self.selected_by,
+            "dataset": getattr(self.dm.dataset, "short_name", "") or self.cfg.DATASET.NAME,
             "correct": sum(correct), "total": sum(total), "accuracy": 100 * sum(correct) / sum(total),
             "per_class": [
                 {"name": name, "correct": correct[k], "total": total[k]} for k, name in self.lab2cname.items()
             ],
-            "predictions": list(predicted), "hyper_parameters": self.hyper_parameters,
-            "seconds": {k: round(v, 3) for k, v in self.seconds.items()}, "versions": versions(),
-            "config": plain_config(cfg),
+            "predictions": list(predicted), "seconds": {k: round(v, 3) for k, v in self.seconds.items()},
+            "versions": versions(), "config": plain_config(self.cfg),
         }  # fmt: skip
 
     def _loader(self, split: Split, train: bool = False) -> FeatureBatches:
@@ -221,6 +251,16 @@ class FeatureTrainer(TrainerX):
         start = time.time()
         yield
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.time() - start
+
+
+def check_trainable(name: str, dataset, trainer) -> None:
+    """Refuse to learn from a data set that has test images alone; both may be given as classes or as what they made.
+
+    Raises:
+        CcliError: the data set is for evaluation only, and the trainer needs shots.
+    """
+    if getattr(dataset, "test_only", False) and getattr(trainer, "uses_shots", True):
+        raise CcliError(f"{name} is for evaluation only: train on its source, then --eval-only --model-dir RUN")
 
 
 def class_subset(known: list[str], wanted: list[str]) -> torch.Tensor:
@@ -245,13 +285,14 @@ def plain_config(cfg) -> dict:
     cfg.defrost()
     for node, key in ((cfg, "OUTPUT_DIR"), (cfg, "RESUME"), (cfg.DATASET, "ROOT"), (cfg.FEATURES, "STORE")):
         node[key] = ""
-    if "BUNDLE" in cfg.DATASET:
-        cfg.DATASET.BUNDLE = _bundle_name(cfg.DATASET.BUNDLE)
+    for key in ("BUNDLE", "PICKS"):
+        if key in cfg.DATASET:
+            cfg.DATASET[key] = _file_name(cfg.DATASET[key])
     return json.loads(json.dumps(yaml.safe_load(cfg.dump())))
 
 
-def _bundle_name(path: str) -> str:
-    """A bundle's file name and the start of its SHA-256, so that another file of the same name is told apart."""
+def _file_name(path: str) -> str:
+    """A file's name and the start of its SHA-256, so that another file of the same name is told apart."""
     if not Path(path).is_file():
         return Path(path).name
     with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""Reading a finished run's folder: its checkpoint and its classes. Nothing is unpickled."""
+"""Reading a run's folder: its checkpoint, classes and options, and what can be evaluated. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from ccli.atomic import moved_into_place
 from ccli.errors import CcliError, first_line
+from ccli.runs import RECORD, fingerprint, is_done, read_record
 
 RUN = "run.json"  # what a run started as: its classes and its options
 IRRELEVANT = ("TEST", "TRAIN", "USE_CUDA", "VERBOSE")  # options that a resumed run may change
@@ -80,6 +81,42 @@ def refuse_other_options(folder: str | Path, before: dict, now: dict) -> None:
                 f"{folder} holds a run with {key} {before.get(key)!r}, not {now.get(key)!r}; "
                 "choose another --output-dir or remove that folder"
             )
+
+
+def check_evaluation(folder: str | Path, cfg) -> None:
+    """Refuse to evaluate a run as what it is not.
+
+    Raises:
+        CcliError: the trainer, or the shots or the seed where they are given (not -1), are not those of the run.
+    """
+    ran = dict(_leaves(read_options(folder)))
+    trainer = ran.get("TRAINER.NAME", cfg.TRAINER.NAME)
+    if trainer != cfg.TRAINER.NAME:
+        raise CcliError(f"{folder} holds a run of {trainer}, not of {cfg.TRAINER.NAME}; give --trainer {trainer}")
+    for key, given in (("DATASET.NUM_SHOTS", cfg.DATASET.NUM_SHOTS), ("SEED", cfg.SEED)):
+        if given >= 0 and given != ran.get(key, given):
+            raise CcliError(f"{folder} holds a run with {key} {ran[key]}, not {given}; give the run's, or leave it out")
+
+
+def why_no_record(run: str, epoch: int | None, folder: str, split: str) -> str:
+    """Why evaluating `run` at `epoch` on `split` leaves no record in `folder`; "" where it does leave one."""
+    if split != "test":
+        return f"TEST.SPLIT is {split}, and a record speaks of test images"
+    if not run:
+        return "it would be of a finished run; give --model-dir RUN"
+    if epoch is not None:
+        return f"it would be of the run as it ended; leave out --load-epoch {epoch}"
+    if not is_done(run):
+        return f"{run} has no readable {RECORD}; finish that run"
+    if (Path(folder) / RUN).exists():
+        return f"{folder} is a training run's own folder; give another --output-dir"
+    return ""
+
+
+def is_evaluated(run: str, folder: str) -> bool:
+    """Whether the record in `folder` is of `run` as it is now: of the same record, which is not newer."""
+    written = [(Path(place) / RECORD).stat().st_mtime_ns for place in (run, folder)]
+    return written[0] <= written[1] and read_record(folder).get("run") == fingerprint(read_record(run))
 
 
 def _leaves(node: dict, prefix: str = ""):

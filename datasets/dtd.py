@@ -1,0 +1,12 @@
+"""DescribableTextures (DTD): 47 words for textures (Cimpoi et al., 2014)."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .few_shot import FewShotDataset, Sizes
+
+
+@DATASET_REGISTRY.register()
+class DescribableTextures(FewShotDataset):
+    dataset_dir = short_name = "dtd"
+    image_dir = "images"
+    published = Sizes(47, 2820, 1128, 1692, dict(train=(60, 60), val=(24, 24), test=(36, 36)))

@@ -1,0 +1,37 @@
+"""FGVCAircraft (Maji et al., 2013): 100 variants of aircraft, split by the authors' own lists."""
+
+from pathlib import Path
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from ccli.errors import CcliError
+
+from .few_shot import FewShotDataset, Sizes
+from .splits import PARTS, Item, Pools
+
+
+@DATASET_REGISTRY.register()
+class FGVCAircraft(FewShotDataset):
+    dataset_dir = short_name = "fgvc_aircraft"
+    image_dir = "images"
+    published = Sizes(100, 3334, 3333, 3333, dict(train=(33, 34), val=(33, 34), test=(33, 34)))
+
+    @classmethod
+    def read(cls, folder: Path) -> Pools:
+        names = cls.lines(folder / "variants.txt")
+        labels = {name: label for label, name in enumerate(names)}
+
+        def item(line: str, path: Path) -> Item:
+            number, _, name = line.partition(" ")
+            if name not in labels or not number.isdecimal():
+                raise CcliError(f"{path}: {line!r} is no image with its variant; {cls.repair(folder.parent)}")
+            return f"{number}.jpg", labels[name], name
+
+        paths = [folder / f"images_variant_{part}.txt" for part in PARTS]
+        return Pools(*([item(line, path) for line in cls.lines(path)] for path in paths))
+
+    @classmethod
+    def lines(cls, path: Path) -> list[str]:
+        if not path.is_file():
+            raise CcliError(f"no {path}: {cls.repair(path.parent.parent)}")
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

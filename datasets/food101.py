@@ -1,0 +1,12 @@
+"""Food101: 101 dishes (Bossard et al., 2014)."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .few_shot import FewShotDataset, Sizes
+
+
+@DATASET_REGISTRY.register()
+class Food101(FewShotDataset):
+    dataset_dir, short_name = "food-101", "food101"
+    image_dir = "images"
+    published = Sizes(101, 50500, 20200, 30300, dict(train=(500, 500), val=(200, 200), test=(300, 300)))

@@ -1,0 +1,13 @@
+"""ImageNet-R (Hendrycks et al., 2021): renditions (paintings, toys, tattoos ...) of 200 of the classes."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .few_shot import Sizes
+from .imagenet_a import ImageNetA
+
+
+@DATASET_REGISTRY.register()
+class ImageNetR(ImageNetA):
+    dataset_dir, short_name = "imagenet-rendition", "imagenet_r"
+    image_dir = "imagenet-r"
+    published = Sizes(200, 0, 0, 30000, dict(test=(51, 430)))

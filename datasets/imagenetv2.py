@@ -1,0 +1,23 @@
+"""ImageNetV2, matched frequency (Recht et al., 2019): a new test set; its folders are named by label, "0" to "999"."""
+
+from pathlib import Path
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .few_shot import Sizes
+from .imagenet import SynsetDataset
+from .splits import Pools
+
+
+@DATASET_REGISTRY.register()
+class ImageNetV2(SynsetDataset):
+    dataset_dir = short_name = "imagenetv2"
+    image_dir = "imagenetv2-matched-frequency-format-val"
+    published = Sizes(1000, 0, 0, 10000, dict(test=(10, 10)))
+    test_only = True
+
+    @classmethod
+    def read(cls, folder: Path) -> Pools:
+        names = cls.synsets(folder)
+        classes = {str(label): name for label, name in enumerate(names.values())}
+        return Pools([], [], cls.listed(folder, "", classes), list(names))

@@ -1,0 +1,12 @@
+"""OxfordFlowers: 102 flowers (Nilsback and Zisserman, 2008)."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .few_shot import FewShotDataset, Sizes
+
+
+@DATASET_REGISTRY.register()
+class OxfordFlowers(FewShotDataset):
+    dataset_dir = short_name = "oxford_flowers"
+    image_dir = "jpg"
+    published = Sizes(102, 4093, 1633, 2463)

@@ -1,0 +1,71 @@
+"""Split files: which images of a data set are for training, validation and test, and their classes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from ccli.errors import CcliError
+
+PARTS = ("train", "val", "test")
+Item = tuple[str, int, str]  # path below the folder of the images, label, class name
+
+
+class Pools(NamedTuple):
+    """All images of a data set, and what its classes are called across data sets (one id per label)."""
+
+    train: list[Item]
+    val: list[Item]
+    test: list[Item]
+    class_ids: list[str] | None = None
+
+
+def read_split(path: str | Path) -> Pools:
+    """A CoOp split file: {"train": [[path, label, classname], ...], "val", "test"}, in its own order.
+
+    Raises:
+        CcliError: no such file, not a split file, a path that leads out of the data set's folder, or labels that jump.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CcliError(f"no split file {path}; DATASETS.md says where to get it (none is ever made up)")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        pools = Pools(*([_item(*entry) for entry in data[part]] for part in PARTS))
+        check_labels(pools)
+        return pools
+    except (ValueError, KeyError, TypeError) as error:
+        raise CcliError(
+            f"{path} is not a split file ({type(error).__name__}: {error}); expected train, val and test with "
+            "[path, label, class name] entries"
+        ) from error
+
+
+def _item(path: str, label: int, name: str) -> Item:
+    if not isinstance(label, int) or isinstance(label, bool) or label < 0:
+        raise ValueError(f"label {label!r} of {path!r}")
+    parts = PurePosixPath(str(path))
+    if parts.is_absolute() or ".." in parts.parts or "\\" in str(path) or "\0" in str(path):
+        raise ValueError(f"path {path!r} leads out of the data set's folder")
+    return str(path), label, str(name)
+
+
+def check_labels(pools: Pools) -> None:
+    """Labels are 0 .. n-1 without a gap, one name each, and every class has training images (where there are any).
+
+    Raises:
+        ValueError: the first thing that is wrong.
+    """
+    names: dict[int, str] = {}
+    for path, label, name in (item for part in pools[:3] for item in part):
+        if names.setdefault(label, name) != name:
+            raise ValueError(f"label {label} is called {names[label]!r} and, for {path}, {name!r}")
+    if not names:
+        raise ValueError("there are no images")
+    missing = sorted(set(range(max(names) + 1)) - names.keys())
+    if missing:
+        raise ValueError(f"labels jump: the highest is {max(names)}, and {missing[0]} does not occur")
+    untrained = sorted(names.keys() - {label for _, label, _ in pools.train})
+    if pools.train and untrained:
+        raise ValueError(f"class {untrained[0]} ({names[untrained[0]]!r}) has no training image")

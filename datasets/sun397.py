@@ -1,0 +1,12 @@
+"""SUN397: 397 scenes (Xiao et al., 2010)."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .few_shot import FewShotDataset, Sizes
+
+
+@DATASET_REGISTRY.register()
+class SUN397(FewShotDataset):
+    dataset_dir = short_name = "sun397"
+    image_dir = "SUN397"
+    published = Sizes(397, 15880, 3970, 19850, dict(train=(40, 40), val=(10, 10), test=(50, 50)))
