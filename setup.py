@@ -6,10 +6,10 @@ setup(
     version="0.1.0",
     description="Cross-Modal Concept Learning and Inference for Vision-Language Models, as a Dassl trainer",
     license="MIT",
-    python_requires=">=3.11",
+    python_requires=">=3.11.4",
     packages=[
         *("ccli", "ccli.concepts", "ccli.methods", "ccli.demo_clip"),
-        *("ccli.trainers", "ccli.datasets", "ccli.datasets.scenes", "ccli.configs"),
+        *("ccli.trainers", "ccli.datasets", "ccli.datasets.downloads", "ccli.datasets.scenes", "ccli.configs"),
     ],
     package_dir={"ccli.trainers": "trainers", "ccli.datasets": "datasets", "ccli.configs": "configs"},
     package_data={
@@ -20,6 +20,7 @@ setup(
     install_requires=[
         *("numpy>=1.26", "torch>=2.6", "open_clip_torch>=3.0", "safetensors>=0.4", "filelock>=3.12", "PyYAML>=6"),
         *("pillow>=10", "scikit-learn>=1.3", "scipy>=1.10", "tabulate>=0.9", "tqdm>=4.66", "yacs>=0.1.8"),
+        "gdown>=6.5",
     ],
     extras_require={"test": ["pytest>=8", "ruff>=0.6"]},
 )

@@ -34,7 +34,9 @@ class SynsetDataset(FewShotDataset):
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
             raise CcliError(f"no {paths[0]}: {cls.repair(folder.parent)}")
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [
+            line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
+        ]
         names = dict(line.partition(" ")[::2] for line in lines)
         bad = next((line for line in lines if not re.fullmatch(r"n\d{8} \S.*", line)), None)
         if bad is not None or len(names) != len(lines):

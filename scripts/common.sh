@@ -1,4 +1,4 @@
-# Sourced by run.sh and dg.sh, in the caller's folder: the environment's settings, and one call of train.py.
+# Sourced by run.sh, dg.sh and download.sh, in the caller's folder: the environment's settings, and one call of train.py.
 calling=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 from_caller() { case "$1" in /*) printf %s "$1" ;; *) printf %s "$calling/$1" ;; esac; }

@@ -72,7 +72,12 @@ def bundle_args(bundle, out, *opts, trainer: str = "CCLI", cfg: str = "rn50", sh
 
 def train_module():
     """train.py as a module."""
-    spec = importlib.util.spec_from_file_location("train_script", ROOT / "train.py")
+    return script("train")
+
+
+def script(name: str):
+    """A script of the root as a module."""
+    spec = importlib.util.spec_from_file_location(f"{name}_script", ROOT / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -1,0 +1,222 @@
+"""One file from one of its addresses: resumed where it stopped, checked before it gets its name."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import sys
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ccli.errors import CcliError, first_line
+
+RETRIES = 3  # a connection that breaks is taken up again this often within one call
+RESTARTS = 3  # and, from a server that cannot resume, begun anew this often
+TIMEOUT = (20.0, 60.0)  # seconds to connect, and between bytes
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PAGE = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--", b"<script", b"<error")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file and its addresses, in the order in which they are tried.
+
+    `sums` are "md5:..." or "sha256:...": one of them has to be the file's. `size` is in bytes.
+    """
+
+    name: str
+    urls: tuple[str, ...] = ()
+    sums: tuple[str, ...] = ()
+    size: int = 0
+
+
+def fetch(file: File, folder: Path, mirror: str = "", problem: Callable[[Path], str] = lambda path: "") -> Path:
+    """The file in `folder`: nothing is done where it is there and right.
+
+    Args:
+        mirror: a base URL below which the file lies by its name; tried first.
+        problem: what is wrong with the content of a file, or "".
+
+    Raises:
+        CcliError: no address gave the right file, the disk is full, or a wrong file is there (it stays).
+    """
+    target = folder / file.name
+    if target.is_file():
+        wrong = what_is_wrong(target, file, problem)
+        if not wrong:
+            return target
+        raise CcliError(f"{target} is not the right file ({wrong}); move it away and run the same command to get it")
+    urls = with_mirror(file, mirror)
+    failures = []
+    for url in urls:
+        part = target.with_name(f"{file.name}.{zlib.crc32(url.encode()):08x}")  # parts of two servers never mix
+        try:
+            _make_room(folder, file)
+            _download(url, part)
+        except _Failed as failed:
+            failures.append(f"{url}: {failed}")
+        else:
+            wrong = what_is_wrong(part, file, problem)
+            if not wrong:
+                os.replace(part, target)
+                remove_parts(target)
+                return target
+            part.unlink()
+            failures.append(f"{url}: {wrong}; what came is removed")
+        if url != urls[-1]:
+            print(f"{failures[-1]}; trying the next address", file=sys.stderr)
+    raise CcliError(f"cannot get {file.name} from {'; '.join(failures) or 'anywhere'}. {by_hand(file, target)}")
+
+
+def with_mirror(file: File, mirror: str) -> list[str]:
+    """All addresses of a file."""
+    return [f"{mirror.rstrip('/')}/{file.name}"] * bool(mirror) + list(file.urls)
+
+
+def by_hand(file: File, target: Path) -> str:
+    """What a user does where no address works, in words."""
+    url = file.urls[0] if file.urls else "it"
+    if "drive.google.com" in url:
+        url = f"https://drive.google.com/file/d/{url.rpartition('=')[2]}/view"
+    return f"By hand: download {url} in a browser, put it at {target}, run the same command"
+
+
+def remove_parts(target: Path) -> None:
+    """Remove what unfinished downloads of a file left."""
+    for path in target.parent.glob(f"{target.name}.{'[0-9a-f]' * 8}*.part"):
+        path.unlink()
+
+
+class _Failed(Exception):
+    """One address did not give the file."""
+
+
+def _make_room(folder: Path, file: File) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = sum(p.stat().st_size for p in folder.glob(f"{file.name}.*"))
+        free = shutil.disk_usage(folder).free + there
+    except OSError as error:
+        raise CcliError(f"cannot write to {folder} ({error.strerror or error}); choose another --root") from error
+    if free < file.size:
+        raise CcliError(
+            f"{file.name} has {in_words(file.size)} and {folder} has {in_words(free)} left; free some, or choose "
+            "another --root, and run the same command"
+        )
+
+
+def _download(url: str, output: Path) -> None:
+    """gdown's download with our errors; an unfinished one leaves a .part that the next call goes on from."""
+    try:
+        import gdown
+        from requests import RequestException
+    except ModuleNotFoundError as error:
+        raise CcliError(f"{error.name} is not installed here: run `bash scripts/install.sh`") from error
+    for attempt in range(RESTARTS):
+        try:
+            with tqdm(desc=output.stem, unit="B", unit_scale=True, unit_divisor=1024, disable=None) as bar:
+                gdown.download(
+                    url=url, output=str(output), quiet=True, use_cookies=False, resume=True, retries=RETRIES,
+                    timeout=TIMEOUT, progress=lambda done, total, bar=bar: _show(bar, done, total),
+                )  # fmt: skip
+            return
+        except (RequestException, gdown.exceptions.DownloadError) as error:
+            if "did not honor" not in str(error) or attempt == RESTARTS - 1:
+                raise _Failed(_reason(error)) from error
+            print(f"{url} does not resume; starting again", file=sys.stderr)
+            for part in output.parent.glob(f"{output.name}*.part"):
+                part.unlink()
+        except OSError as error:
+            raise disk_error(output.parent, error) from error
+
+
+def _show(bar: tqdm, done: int, total: int | None) -> None:
+    if not bar.n:
+        bar.n = bar.initial = done  # what was there before says nothing about the speed
+    bar.total = total
+    bar.update(done - bar.n)
+
+
+def disk_error(folder: Path, error: OSError) -> CcliError:
+    """What a user reads where a file cannot be written."""
+    if error.errno in FULL:
+        return CcliError(
+            f"no space left in {folder} ({error.strerror}); free some and run the same command, which resumes"
+        )
+    return CcliError(f"cannot write to {folder} ({error.strerror or error}); choose another --root")
+
+
+def _reason(error: Exception) -> str:
+    """Why an address failed, in a few words."""
+    text, cause = "", error
+    while cause is not None:
+        status = getattr(getattr(cause, "response", None), "status_code", None)
+        if status:
+            return f"HTTP {status}"
+        text, cause = f"{text} {type(cause).__name__} {cause}", cause.__cause__ or cause.__context__
+    known = {
+        "ProxyError": "the proxy refused", "NameResolutionError": "no such host, or no network",
+        "refused": "connection refused", "SSLError": "its certificate is not valid", "Timeout": "no answer in time",
+        "FileURLRetrievalError": "Google Drive does not give the file now (quota, or not shared)",
+        "incomplete": "the connection broke; the same command resumes", "Connection": "the connection broke",
+    }  # fmt: skip
+    return next((words for key, words in known.items() if key in text), first_line(error))
+
+
+def what_is_wrong(path: Path, file: File, problem: Callable[[Path], str] = lambda path: "") -> str:
+    """Why this is not the file that was asked for, or ""."""
+    with path.open("rb") as content:
+        head = content.read(512)
+    if other := _not_of_its_kind(head, file.name):
+        return other
+    if file.sums:
+        found = [checksum(path, kind) for kind in dict.fromkeys(s.partition(":")[0] for s in file.sums)]
+        if not set(found) & set(file.sums):
+            return f"wrong checksum: expected {' or '.join(file.sums)}, found {', '.join(found)}"
+    return problem(path)
+
+
+def _not_of_its_kind(head: bytes, name: str) -> str:
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        return "it is empty"
+    if start.startswith(PAGE):
+        return "it is a web page (a login, quota or error page) and not the file"
+    archive = head.startswith((b"PK", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) or head[257:262] == b"ustar"
+    if name.endswith((".zip", ".tar", ".tgz", ".gz")) and not archive:
+        return "it is not an archive"
+    if name.endswith(".json") and not start.startswith((b"{", b"[")):
+        return "it is not JSON"
+    return ""
+
+
+def checksum(path: Path, kind: str) -> str:
+    """For example "md5:1d67..."; a large file shows a bar."""
+    digest = hashlib.new(kind, usedforsecurity=False)
+    size = path.stat().st_size
+    with path.open("rb") as file, byte_bar(f"Checking {path.name}", size) as bar:
+        while block := file.read(1 << 22):
+            digest.update(block)
+            bar.update(len(block))
+    return f"{kind}:{digest.hexdigest()}"
+
+
+def byte_bar(what: str, total: int) -> tqdm:
+    """A bar over bytes, for more than 64 MB and on a terminal alone."""
+    quiet = True if total < 1 << 26 else None
+    return tqdm(total=total, desc=what, unit="B", unit_scale=True, unit_divisor=1024, disable=quiet)
+
+
+def in_words(size: float) -> str:
+    """A size in bytes as a person says it."""
+    units: Sequence[str] = ("bytes", "kB", "MB", "GB", "TB")
+    step = 0
+    while size >= 1000 and step < len(units) - 1:
+        size, step = size / 1000, step + 1
+    return f"{size:.3g} {units[step]}"

@@ -1,0 +1,139 @@
+"""ImageNet's images/train and images/val, laid out from the three archives that its users download themselves."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+from ccli.errors import CcliError
+
+from .archives import move, write
+from .fetch import File, disk_error, in_words, what_is_wrong
+from .members import Member, harmless, listed, opened
+from .steps import ImageNet
+
+
+def lay_out(step: ImageNet, folder: Path, synsets: set[str]) -> None:
+    """Fill images/train and images/val, each where it is absent or lacks folders of `synsets`.
+
+    The archives are kept: they are hard to get again.
+
+    Raises:
+        CcliError: an archive is absent (with what to do by hand), wrong, damaged, or the disk is too small.
+    """
+    train, val = folder / "images" / "train", folder / "images" / "val"
+    lacks = {part: not part.exists() or not synsets <= set(os.listdir(part)) for part in (train, val)}
+    needed = [step.train] * lacks[train] + [step.val, step.devkit] * lacks[val]
+    absent = [file.name for file in needed if not (folder / file.name).is_file()]
+    if absent:
+        raise CcliError(
+            f"ImageNet is not given out without an account: download {', '.join(absent)} from "
+            f"https://image-net.org/download-images (ILSVRC2012), put them into {folder}, run the same command; or "
+            f"link folders that you have to {train} and {val} (a folder of pictures per synset)"
+        )
+    for file in needed:
+        _verify(file, folder / file.name)
+    try:
+        if lacks[train]:
+            _lay_out_train(folder / step.train.name, train)
+        if lacks[val]:
+            _lay_out_val(folder / step.val.name, folder / step.devkit.name, val)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+
+
+def _verify(file: File, path: Path) -> None:
+    if wrong := what_is_wrong(path, file):
+        raise CcliError(f"{path}: {wrong}; download it again")
+
+
+def _has_room(archive: Path, into: Path, done: int = 0) -> None:
+    into.mkdir(parents=True, exist_ok=True)
+    needed, free = archive.stat().st_size - done, shutil.disk_usage(into).free
+    if needed > free:
+        raise CcliError(
+            f"{archive} unpacks to {in_words(needed)} and {into} has {in_words(free)} left; free some and run the "
+            "same command"
+        )
+
+
+def _lay_out_train(archive: Path, train: Path) -> None:
+    """A tar of one tar a synset. What a killed call has finished is kept beside, and not done again."""
+    scratch = train.with_name(".train.part")
+    outer = listed(archive)
+    for member in outer:
+        if len(member.parts) != 1 or not re.fullmatch(r"n\d{8}\.tar", member.parts[0]):
+            raise CcliError(f"{archive} holds {'/'.join(member.parts)!r}, not one tar a synset; download it again")
+    with opened(archive, "Reading") as content:
+        inner = {m.parts[0].removesuffix(".tar"): _pictures(content, m, archive) for m in outer}
+    there = [name for name in inner if (scratch / name).is_dir() or (train / name).is_dir()]
+    done = sum(m.size for name in there for m in inner[name])
+    _has_room(archive, scratch, done)
+    with opened(archive, "Unpacking") as content:
+        for member in outer:
+            synset = member.parts[0].removesuffix(".tar")
+            if (scratch / synset).is_dir() or (train / synset).is_dir():
+                continue
+            part = scratch / f".{synset}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            with _within(content, member) as pictures:
+                for picture in inner[synset]:
+                    write(pictures, picture, part)
+            os.replace(part, scratch / synset)
+    move(scratch, train)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _within(content: tarfile.TarFile, member: Member) -> Iterator[tarfile.TarFile]:
+    with content.extractfile(member.entry) as file, tarfile.open(fileobj=file, mode="r:") as pictures:
+        yield pictures
+
+
+def _pictures(content: tarfile.TarFile, member: Member, archive: Path) -> list[Member]:
+    with _within(content, member) as pictures:
+        return list(harmless(pictures, f"{archive} ({member.parts[0]})"))
+
+
+def _lay_out_val(archive: Path, devkit: Path, val: Path) -> None:
+    """A flat tar; picture k is of the class in line k of the development kit's list."""
+    synsets = _val_synsets(devkit)
+    members = []
+    for member in listed(archive):
+        number = re.fullmatch(r"ILSVRC2012_val_(\d{8})\.JPEG", member.parts[-1])
+        if not number or not 1 <= int(number[1]) <= len(synsets):
+            raise CcliError(f"{archive} holds {member.parts[-1]!r}, which {devkit} does not list; download both again")
+        parts = (synsets[int(number[1]) - 1], member.parts[-1])
+        if not val.joinpath(*parts).exists():
+            members.append(member._replace(parts=parts))
+    scratch = val.with_name(".val.part")
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+        _has_room(archive, scratch)
+        with opened(archive, "Unpacking") as content:
+            for member in members:
+                write(content, member, scratch)
+        move(scratch, val)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _val_synsets(devkit: Path) -> list[str]:
+    """The synset of each validation picture, in order."""
+    from scipy.io import loadmat
+
+    members = {m.parts[-1]: m for m in listed(devkit)}
+    try:
+        with opened(devkit, "Reading") as content:
+            truth = content.extractfile(members["ILSVRC2012_validation_ground_truth.txt"].entry).read().split()
+            meta = loadmat(BytesIO(content.extractfile(members["meta.mat"].entry).read()), squeeze_me=True)["synsets"]
+        of = {int(number): str(synset) for number, synset in zip(meta["ILSVRC2012_ID"], meta["WNID"])}
+        return [of[int(number)] for number in truth]
+    except (KeyError, ValueError, TypeError) as error:
+        raise CcliError(f"{devkit} is not ImageNet's development kit ({error}); download it again") from error

@@ -1,0 +1,141 @@
+"""One data set from its addresses to CoOp's folder tree; what is there is skipped."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import filelock
+
+from ccli.errors import CcliError, nearest
+
+from .archives import extract
+from .contents import incomplete, names_problem, split_problem, synsets_in
+from .fetch import disk_error, fetch
+from .imagenet import lay_out
+from .sources import SOURCES
+from .steps import Archive, Either, ImageNet, Names, Plain, Source, Split, Step, is_done
+
+
+def source_of(name: str) -> Source:
+    """The data set of a name.
+
+    Raises:
+        CcliError: there is none.
+    """
+    if name not in SOURCES:
+        raise CcliError(f"unknown data set {name!r}; there are {', '.join(SOURCES)}.{nearest(name, SOURCES)}")
+    return SOURCES[name]
+
+
+def install(name: str, root: Path, mirror: str = "") -> None:
+    """Download and lay out what is missing of a data set below `root`, and say so.
+
+    Args:
+        mirror: a base URL below which files lie by their names; tried first.
+
+    Raises:
+        CcliError: something could not be got; what was got stays.
+    """
+    source = source_of(name)
+    folder = root.expanduser().absolute() / source.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _alone(folder)
+        try:
+            for step in source.steps:
+                _do(step, folder, name, mirror)
+        finally:
+            lock.release()
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    names = [name for step in source.steps for name in step.names]
+    print(f"{name}: {', '.join(names)} in place in {folder}; `python download.py {name} --root {root} --check` counts")
+
+
+def _alone(folder: Path) -> filelock.BaseFileLock:
+    """A lock, taken: two calls for one data set come one after another."""
+    lock = filelock.FileLock(folder / ".download.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        print(f"another download into {folder} is running; waiting for it", file=sys.stderr)
+        lock.acquire()
+    return lock
+
+
+def _do(step: Step, folder: Path, name: str, mirror: str) -> None:
+    if not isinstance(step, Plain) and is_done(step, folder):  # plain files are verified each time
+        missing = incomplete(name, folder) & {Path(top).parts[0] for top in step.names}
+        if not missing:
+            print(f"{name}: {', '.join(step.names)} is there; skipped")
+            return
+        print(f"{name}: files are missing in {', '.join(sorted(missing))}; they are added from the archive")
+    match step:
+        case Archive():
+            _archive(step, folder, mirror)
+        case Either():
+            _either(step, folder, name, mirror)
+        case ImageNet():
+            lay_out(step, folder, synsets_in(folder))
+        case Plain():
+            _plain(step, folder, name, mirror)
+
+
+def _plain(step: Plain, folder: Path, name: str, mirror: str) -> None:
+    path = folder / step.file.name
+    there = path.exists()
+    if isinstance(step, Split):
+        fetch(step.file, folder, mirror, lambda path: split_problem(path, name))
+    elif isinstance(step, Names):
+        copy = folder.parent / SOURCES["imagenet"].folder / step.file.name
+        if not there and copy.is_file() and not names_problem(copy):
+            shutil.copyfile(copy, path)
+        fetch(step.file, folder, mirror, names_problem)
+    else:
+        fetch(step.file, folder, mirror)
+    print(f"{name}: {path.name} is {'there; skipped' if there else 'in place'}")
+
+
+def _archive(step: Archive, folder: Path, mirror: str) -> None:
+    """Fetch, unpack, delete the archive."""
+    inner = folder / step.inner
+    if not step.inner or not inner.is_file():
+        archive = fetch(step.file, folder, mirror)
+        new = extract(archive, folder, (step.inner,) if step.inner else step.brings, dict(step.rename))
+        archive.unlink()
+        _say_unpacked(archive, new, folder)
+    if step.inner:
+        _say_unpacked(inner, extract(inner, folder, step.brings, dict(step.rename)), folder)
+        inner.unlink()
+
+
+def _say_unpacked(archive: Path, new: list[str], folder: Path) -> None:
+    what = ", ".join(sorted(new)[:6]) + (", ..." if len(new) > 6 else "")
+    print(f"{what} unpacked into {folder}; {archive.name} is deleted")
+
+
+def _either(step: Either, folder: Path, name: str, mirror: str) -> None:
+    """The first way that works. Archives that are there come first, then a mirror, for every way."""
+
+    def has(way: tuple[Archive, ...]) -> bool:
+        return any((folder / archive.file.name).is_file() for archive in way)
+
+    ways = sorted(step.ways, key=lambda way: not has(way))
+    failures = []
+    for way, only in [(way, True) for way in ways] * bool(mirror) + [(way, False) for way in ways]:
+        try:
+            for archive in way:
+                if not is_done(archive, folder) or incomplete(name, folder) & set(archive.names):
+                    _archive(_from_mirror(archive) if only else archive, folder, mirror if only else "")
+            return
+        except CcliError as error:
+            failures.append(str(error))
+    raise CcliError("; or ".join(failures))
+
+
+def _from_mirror(archive: Archive) -> Archive:
+    """The same without its own addresses."""
+    return replace(archive, file=replace(archive.file, urls=()))

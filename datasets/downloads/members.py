@@ -1,0 +1,144 @@
+"""What an archive holds, read before anything is written, and refused where it could harm."""
+
+from __future__ import annotations
+
+import re
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from lzma import LZMAError
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from ccli.errors import CcliError
+
+from .fetch import byte_bar, in_words
+
+# An archive of pictures hardly shrinks; this much is an attack. Small ones cannot hurt.
+BOMB_RATIO, BOMB_SIZE = 200, 1 << 30
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, LZMAError, NotImplementedError, UnicodeError)
+Opened = tarfile.TarFile | zipfile.ZipFile
+
+
+class Member(NamedTuple):
+    """A file in an archive."""
+
+    parts: tuple[str, ...]
+    size: int
+    entry: tarfile.TarInfo | zipfile.ZipInfo
+
+
+@contextmanager
+def opened(archive: Path, what: str) -> Iterator[Opened]:
+    """The archive, open, with a bar over its bytes.
+
+    Raises:
+        CcliError: it is damaged (also where that shows while it is being read).
+    """
+    try:
+        with (
+            archive.open("rb") as file,
+            byte_bar(f"{what} {archive.name}", archive.stat().st_size) as bar,
+            open_archive(_Counting(file, bar)) as content,
+        ):
+            yield content
+    except DAMAGE + (OSError,) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # gzip's own have no number
+            raise
+        raise CcliError(f"{archive} is damaged ({type(error).__name__}: {error}): delete it and run again") from error
+
+
+class _Counting:
+    """A file that moves a bar as it is read."""
+
+    def __init__(self, file: IO[bytes], bar):
+        self.file, self.bar = file, bar
+
+    def __getattr__(self, name: str):
+        return getattr(self.file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        block = self.file.read(size)
+        self.bar.update(len(block))
+        return block
+
+
+def open_archive(file: IO[bytes]) -> Opened:
+    """A zip or a tar, by its first bytes: names mislead (ImageNetV2's .tar.gz is a plain tar)."""
+    head = file.read(4)
+    file.seek(0)
+    return zipfile.ZipFile(file) if head[:2] == b"PK" else tarfile.open(fileobj=file, mode="r:*")
+
+
+def listed(archive: Path) -> list[Member]:
+    """The archive's files, every one harmless.
+
+    Raises:
+        CcliError: one of them is not, it unpacks to absurdly much, or it is damaged.
+    """
+    limit = max(BOMB_SIZE, BOMB_RATIO * archive.stat().st_size)
+    members, total = [], 0
+    with opened(archive, "Checking") as content:
+        for member in harmless(content, archive):
+            members.append(member)
+            total += member.size
+            if total > limit:
+                raise CcliError(
+                    f"{archive} has {in_words(archive.stat().st_size)} and unpacks to more than {in_words(limit)}: no "
+                    "data set does; delete it and get it from another address"
+                )
+        if isinstance(content, tarfile.TarFile) and isinstance(content.fileobj, _Counting):
+            _has_end(content)
+    return members
+
+
+def harmless(content: Opened, archive: Path | str) -> Iterator[Member]:
+    """The files of an open archive, one after another.
+
+    Raises:
+        CcliError: a name that leads out, a link, a device, an encrypted file. Links that stay inside are refused too:
+            no data set needs them, and chains of them have led out of every rule that let some pass.
+    """
+    entries = content if isinstance(content, tarfile.TarFile) else content.infolist()
+    for entry in entries:
+        name = entry.name if isinstance(entry, tarfile.TarInfo) else entry.orig_filename
+        wrong = _bad_name(name) or (_bad_tar(entry) if isinstance(entry, tarfile.TarInfo) else _bad_zip(entry))
+        if wrong:
+            raise CcliError(f"{archive} is refused, nothing of it is unpacked: {name!r} in it {wrong}")
+        if not (entry.isdir() if isinstance(entry, tarfile.TarInfo) else entry.is_dir()):
+            size = entry.size if isinstance(entry, tarfile.TarInfo) else entry.file_size
+            yield Member(PurePosixPath(name).parts, size, entry)
+
+
+def _bad_name(name: str) -> str:
+    if "\0" in name:
+        return "has a NUL in its name"
+    if "\\" in name or re.match(r"[A-Za-z]:", name) or name.startswith("/"):
+        return "has an absolute or a Windows path"
+    return "leads out of its folder" if ".." in name.split("/") else ""
+
+
+def _bad_tar(entry: tarfile.TarInfo) -> str:
+    if entry.issym() or entry.islnk():
+        return f"is a link (to {entry.linkname!r})"
+    return "" if entry.isfile() or entry.isdir() else "is a device, a pipe or unknown"
+
+
+def _bad_zip(entry: zipfile.ZipInfo) -> str:
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if entry.flag_bits & 1:
+        return "is encrypted"
+    if kind == stat.S_IFLNK:
+        return "is a link"
+    return "" if kind in (0, stat.S_IFREG, stat.S_IFDIR) else "is a device or a pipe"
+
+
+def _has_end(tar: tarfile.TarFile) -> None:
+    """A plain tar cut between two files reads well; what it lacks is its last block."""
+    tar.fileobj.seek(tar.offset)
+    block = tar.fileobj.read(512)
+    if len(block) < 512 or block.strip(b"\0"):
+        raise tarfile.ReadError("it ends too early")
