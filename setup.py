@@ -6,7 +6,7 @@ setup(
     version="0.1.0",
     description="Cross-Modal Concept Learning and Inference for Vision-Language Models, as a Dassl trainer",
     license="MIT",
-    python_requires=">=3.11.4",
+    python_requires=">=3.11",
     packages=[
         *("ccli", "ccli.concepts", "ccli.methods", "ccli.demo_clip"),
         *("ccli.trainers", "ccli.datasets", "ccli.datasets.downloads", "ccli.datasets.scenes", "ccli.configs"),

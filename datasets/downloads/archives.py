@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
-import zipfile
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -32,8 +31,6 @@ def extract(archive: Path, into: Path, brings: Sequence[str], rename: Mapping[st
         CcliError: the archive could harm (nothing is written), is damaged, lacks a name, or the disk is too small.
     """
     rename = rename or {}
-    if not hasattr(tarfile, "data_filter"):
-        raise CcliError("Python 3.11.4 or newer is needed to unpack archives safely")
     members = [
         member._replace(parts=(rename.get(member.parts[0], member.parts[0]), *member.parts[1:]))
         for member in _wanted(archive, listed(archive), brings)
@@ -85,14 +82,11 @@ def _fits(archive: Path, into: Path, members: list[Member]) -> None:
 
 
 def write(content: Opened, member: Member, below: Path) -> None:
-    """Write one file of an archive below a folder."""
-    if isinstance(content, tarfile.TarFile):
-        content.extract(member.entry.replace(name="/".join(member.parts), deep=False), below, filter="data")
-        return
-    assert isinstance(member.entry, zipfile.ZipInfo)
+    """Write one file of an archive below a folder: its bytes alone, with no owner, mode or time of the archive's."""
     target = below.joinpath(*member.parts)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with content.open(member.entry) as source, target.open("wb") as file:
+    read = content.extractfile if isinstance(content, tarfile.TarFile) else content.open
+    with read(member.entry) as source, target.open("wb") as file:
         shutil.copyfileobj(source, file, 1 << 20)
 
 
