@@ -14,18 +14,24 @@ from .errors import CcliError
 class Split:
     """Labelled image features. Rows are unit length.
 
-    features: [n, D]; labels: [n]; views: [V, n, D], augmented views of the same images, or None where there are none.
+    features: [n, D]; labels: [n]; views: [V, n, D], augmented views of the same images, or None where there are none;
+    view_norms: [V, n], the lengths of the views' features before normalisation, 1 where None.
     """
 
     features: torch.Tensor
     labels: torch.Tensor
     views: torch.Tensor | None = None
+    view_norms: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: torch.Tensor) -> Split:
-        return Split(self.features[rows], self.labels[rows], None if self.views is None else self.views[:, rows])
+        views, norms = (None if x is None else x[:, rows] for x in (self.views, self.view_norms))
+        return Split(self.features[rows], self.labels[rows], views, norms)
+
+    def to(self, device: torch.device | str) -> Split:
+        return Split(*(None if x is None else x.to(device) for x in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -79,9 +85,7 @@ class FewShotTask:
 
     def to(self, device: torch.device | str) -> FewShotTask:
         def move(x):
-            if isinstance(x, Split):
-                return Split(move(x.features), move(x.labels), move(x.views))
-            return x.to(device) if isinstance(x, torch.Tensor) else x
+            return x.to(device) if isinstance(x, Split | torch.Tensor) else x
 
         return replace(self, **{name: move(value) for name, value in vars(self).items()})
 

@@ -38,14 +38,14 @@ class BundleSource:
         self.backbone, self.weights = "bundle", f"bundle of width {self.bundle.train.features.shape[1]}"
 
     def train(self, with_views: bool) -> Split:
-        return _to(self.bundle.train.take(self.dataset.rows["train"]), self.device)
+        return self.bundle.train.take(self.dataset.rows["train"]).to(self.device)
 
     def val(self) -> Split | None:
         rows = self.dataset.rows["val"]
-        return _to(self.bundle.val.take(rows), self.device) if self.bundle.val is not None and len(rows) else None
+        return self.bundle.val.take(rows).to(self.device) if self.bundle.val is not None and len(rows) else None
 
     def test(self) -> Split:
-        return _to(self.bundle.test, self.device)
+        return self.bundle.test.to(self.device)
 
     def text(self) -> tuple[torch.Tensor, torch.Tensor]:
         if self.bundle.text_features is None:
@@ -99,7 +99,7 @@ class ImageSource:
             return split
         paths = [item.impath for item in self.dataset.train_x]
         views = self.store.views(paths, self.cfg.FEATURES.VIEWS, tuple(self.cfg.FEATURES.CROP), "augmented views")
-        return Split(split.features, split.labels, unit(views).to(self.device))
+        return Split(split.features, split.labels, unit(views), views.norm(dim=-1)).to(self.device)
 
     def val(self) -> Split | None:
         return self._split(self.dataset.val, "validation images") if self.dataset.val else None
@@ -119,7 +119,7 @@ class ImageSource:
 
     def _split(self, items, what: str) -> Split:
         features = unit(self.store.images([item.impath for item in items], what))
-        return _to(Split(features, torch.tensor([item.label for item in items])), self.device)
+        return Split(features, torch.tensor([item.label for item in items])).to(self.device)
 
 
 def store_folder(cfg) -> Path:
@@ -134,7 +134,3 @@ def _left(vocabulary: Vocabulary, classnames) -> Vocabulary:
     if not len(kept):
         raise CcliError("no text concept is left: every entry names a class; give another FEATURES.VOCABULARY")
     return kept
-
-
-def _to(split: Split, device: torch.device) -> Split:
-    return Split(split.features.to(device), split.labels.to(device), split.views)
