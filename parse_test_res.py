@@ -12,6 +12,7 @@ import sys
 from typing import NoReturn
 
 from ccli.errors import CcliError
+from ccli.published import read_published
 from ccli.runs import find_records
 from ccli.tables import results_table
 
@@ -31,6 +32,8 @@ examples:
   One table of every finished run below one or several folders, from result.json and so without rounding:
     python parse_test_res.py output --table
     python parse_test_res.py output/dtd output/eurosat --table --format simple
+  The same with the difference to one trainer beside each column, and with rows of published numbers:
+    python parse_test_res.py output/dtd --table --against CCLI --published published.csv
 
 +- in the log modes is the population standard deviation, as CoOp prints it; ± in a table is the sample standard
 deviation (n - 1), the larger of the two.
@@ -58,6 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--multi-exp", action="store_true", help="every sub-folder of DIR is an experiment")
     parser.add_argument("--keyword", help="the line to read: accuracy (default), error, macro_f1")
     parser.add_argument("--table", action="store_true", help="a table of every result.json below DIR")
+    parser.add_argument("--against", metavar="TRAINER", help="with --table: differences to this trainer, too")
+    parser.add_argument("--published", metavar="CSV", help="with --table: published numbers in marked rows")
     parser.add_argument("--format", choices=("github", "simple"), help="of the table (default: github)")
     return parser
 
@@ -141,8 +146,9 @@ def print_means(args: argparse.Namespace) -> None:
 
     if len(args.directory) > 1:
         raise CcliError(f"{len(args.directory)} folders given, of which only --table can read several; give one")
-    if args.format:
-        raise CcliError("--format is for tables; add --table or leave it out")
+    for option in ("format", "against", "published"):
+        if getattr(args, option):
+            raise CcliError(f"--{option} is for tables; add --table or leave it out")
     directory, keyword = args.directory[0], args.keyword or "accuracy"
     end_signals = TESTED if args.test_log else TRAINED
     if not args.multi_exp:
@@ -174,7 +180,9 @@ def print_table(args: argparse.Namespace) -> None:
         raise CcliError(
             f"nothing found in {', '.join(args.directory)}: no readable result.json below; finish a run first"
         )
-    print(results_table(found.values(), fmt=args.format or "github"))
+    published = read_published(args.published) if args.published else ()
+    table = results_table(found.values(), fmt=args.format or "github", against=args.against or "", published=published)
+    print(table)
 
 
 def main(argv: list[str] | None = None) -> int:

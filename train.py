@@ -178,8 +178,8 @@ def is_done(cfg, args: argparse.Namespace) -> bool:
     Raises:
         CcliError: it holds a record of other options, or that of an evaluation where a run is to be trained.
     """
-    from ccli.trainers.base import plain_config
     from ccli.trainers.checkpoints import is_evaluated, refuse_other_options, why_no_record
+    from ccli.trainers.options import plain_config
 
     from ccli.runs import RECORD, is_evaluation, read_record
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from .errors import CcliError, first_line, nearest
+from .text_tower import TextTower
 
 COOP_NAMES = {  # OpenAI's weights were trained with QuickGELU
     "RN50": "RN50-quickgelu@openai",
@@ -80,12 +81,30 @@ class FrozenClip:
     def encode_text(self, texts: list[str]) -> torch.Tensor:
         """B sentences to features [B, D], float32, not normalised."""
         with torch.inference_mode():
-            return self._model.encode_text(self._tokenizer(texts).to(self.device)).float()
+            return self._model.encode_text(self.tokenize(texts).to(self.device)).float()
+
+    def tokenize(self, texts: list[str]) -> torch.Tensor:
+        """B texts to token ids [B, context length]: start, text, end, padding. What does not fit is cut off."""
+        return self._tokenizer(texts)
+
+    def token_text(self, token: int) -> str:
+        """What a token id stands for; it ends in a space where the token ends a word."""
+        return getattr(self._tokenizer, "tokenizer", self._tokenizer).decode([token])
+
+    @cached_property
+    def text_tower(self) -> TextTower:
+        """The text tower from token embeddings on, through which gradients flow.
+
+        Raises:
+            CcliError: a backbone without a text tower, or with one that is not CLIP's own.
+        """
+        return TextTower(self._model, f"backbone {self.name!r}")
 
     @cached_property
     def _model(self) -> torch.nn.Module:
-        model = _load_folder(self._weights) if self._weights else self._named[0]
-        return model.eval().requires_grad_(False).to(self.device, PRECISIONS[self.precision])
+        with torch.inference_mode(False):  # gradients cannot pass weights that were made in inference mode
+            model = _load_folder(self._weights) if self._weights else self._named[0]
+            return model.eval().requires_grad_(False).to(self.device, PRECISIONS[self.precision])
 
     @cached_property
     def _named(self) -> tuple[torch.nn.Module, ModelFacts]:
@@ -134,6 +153,7 @@ def _resolve(name: str) -> tuple[str, str]:
     return architecture, pretrained
 
 
+@torch.inference_mode(False)  # as for `_model`
 def _load_named(architecture: str, pretrained: str) -> torch.nn.Module:
     import open_clip
 

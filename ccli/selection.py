@@ -43,6 +43,13 @@ def folds(labels: torch.Tensor, count: int, seed: int) -> list[tuple[torch.Tenso
     return [(torch.as_tensor(a), torch.as_tensor(b)) for a, b in pairs]
 
 
+def fold_tasks(task: FewShotTask, seed: int) -> Iterator[tuple[FewShotTask, Split]]:
+    """Cross-validation on the shots: a task with a part of them, and the rest."""
+    device = task.train.labels.device
+    for kept, held in folds(task.train.labels, min(task.shots, MAX_FOLDS), seed):
+        yield task.fold(kept.to(device), held.to(device))
+
+
 def held_out(
     how: str, task: FewShotTask, model, fit: Callable[[FewShotTask], object], seed: int
 ) -> Iterator[tuple[object, Split]]:
@@ -54,8 +61,7 @@ def held_out(
         fit: makes a model from a task; called on each fold, so that whatever is made from the shots is made again.
     """
     if how == "cross-validation":
-        for kept, held in folds(task.train.labels, min(task.shots, MAX_FOLDS), seed):
-            part, rest = task.fold(kept.to(task.train.labels.device), held.to(task.train.labels.device))
+        for part, rest in fold_tasks(task, seed):
             yield fit(part), rest
     elif how in ("validation", "test"):
         yield model, task.val if how == "validation" else task.test

@@ -9,10 +9,13 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from ccli.errors import CcliError, nearest
+from ccli.published import Published
 from ccli.runs import is_evaluation, same_record
 
 DAGGER = "†"
 FOOTNOTE = f"{DAGGER} protocol paper: hyper-parameters chosen as the method's authors did, test set included."
+PUBLISHED = "‡"
+PUBLISHED_NOTE = f"{PUBLISHED} published by a method's authors, with choices made on the test set; not run here."
 MISSING = "-"
 MEAN = "mean of targets"
 
@@ -99,6 +102,19 @@ def _row_names(rows: Sequence[Row]) -> dict[Row, str]:
     return names
 
 
+def _add_published(cells: Cells, published: Iterable[Published]) -> dict[Row, str]:
+    """Add published numbers on the tasks that our runs attempt; the names of their rows."""
+    names = {}
+    tasks = list(dict.fromkeys(task for _, task in cells))
+    for found in published:
+        row = Row(found.trainer, "", found.backbone, PUBLISHED, "")
+        for task in tasks:
+            if task.dataset == found.dataset and found.shots in (0, task.shots):
+                cells[row, task] = {0: found.accuracy}
+                names[row] = f"{found.trainer} ({found.backbone}) {PUBLISHED}"
+    return names
+
+
 def _targets(cells: Cells) -> dict[str, list[str]]:
     """Source -> the data sets that its runs were tested on beside it, in order of appearance."""
     targets: dict[str, dict[str, None]] = defaultdict(dict)
@@ -133,9 +149,27 @@ def _source_first(tasks: Sequence[Task], targets: dict[str, list[str]]) -> list[
 def _best(cells: Cells) -> dict[Task, Fraction]:
     """The best mean of each task that at least two rows attempt; fractions, so that a tie is a tie exactly."""
     means = defaultdict(list)
-    for (_, task), by_seed in cells.items():
-        means[task].append(sum(by_seed.values()) / len(by_seed))
+    for (row, task), by_seed in cells.items():
+        if row.protocol != PUBLISHED:
+            means[task].append(sum(by_seed.values()) / len(by_seed))
     return {task: max(values) for task, values in means.items() if len(values) > 1}
+
+
+def _difference(by_seed: dict[int, Fraction], reference: dict[int, Fraction]) -> str:
+    """Such as "+1.25": percentage points above the reference, mean over the seeds that both have."""
+    shared = by_seed.keys() & reference.keys()
+    if not shared:
+        return MISSING
+    return f"{float(100 * sum(by_seed[seed] - reference[seed] for seed in shared) / len(shared)):+.2f}"
+
+
+def _reference(names: dict[Row, str], trainer: str) -> Row:
+    rows = [row for row in names if row.trainer == trainer and row.protocol != PUBLISHED]
+    if len(rows) != 1:
+        have = ", ".join(dict.fromkeys(row.trainer for row in names))
+        found = f"{len(rows)} rows" if rows else f"no row (there are {have})"
+        raise CcliError(f"a difference to {trainer} needs one row of it, and this table has {found}")
+    return rows[0]
 
 
 def _cell_text(by_seed: dict[int, Fraction], most: int, best: Fraction | None) -> str:
@@ -170,7 +204,7 @@ def _layout(tasks: Sequence[Task], columns: str | None) -> tuple[list[str], list
 
 
 def _lines(
-    cells: Cells, names: dict[Row, str], blocks: list[tuple[list[str], list[Task]]], bold: bool
+    cells: Cells, names: dict[Row, str], blocks: list[tuple[list[str], list[Task]]], bold: bool, against: Row | None
 ) -> list[list[str]]:
     """The cells' texts; a row that attempts no task of a block is left out of it."""
     best, most = _best(cells) if bold else {}, max(map(len, cells.values()))
@@ -179,12 +213,20 @@ def _lines(
         for row, name in names.items():
             found = [(cells.get((row, task)), best.get(task)) for task in tasks]
             if any(by_seed for by_seed, _ in found):
-                texts = [_cell_text(by_seed, most, top) if by_seed else MISSING for by_seed, top in found]
+                counted = 1 if row.protocol == PUBLISHED else most
+                texts = [_cell_text(by_seed, counted, top) if by_seed else MISSING for by_seed, top in found]
+                if against:
+                    pairs = [(cells.get((row, task), {}), cells.get((against, task), {})) for task in tasks]
+                    differences = ["" if row == against else _difference(*pair) for pair in pairs]
+                    texts = [text for pair in zip(texts, differences) for text in pair]
                 lines.append([*labels, name, *texts])
     return lines
 
 
-def results_table(records: Iterable[dict[str, Any]], columns: str | None = None, fmt: str = "github") -> str:
+def results_table(
+    records: Iterable[dict[str, Any]], columns: str | None = None, fmt: str = "github", against: str = "",
+    published: Iterable[Published] = (),
+) -> str:  # fmt: skip
     """Accuracies in percent, "mean ± sample standard deviation" over seeds; one seed has no ±.
 
     A row is a trainer (with cfg, backbone or protocol in brackets where it occurs with several; a dagger and a
@@ -200,9 +242,12 @@ def results_table(records: Iterable[dict[str, Any]], columns: str | None = None,
         columns: None: a column for each data set and number of shots present; "dataset": data sets, with a block of
             rows for each number of shots; "shots": numbers of shots, with a block of rows for each data set.
         fmt: a format of tabulate: github, simple, ...
+        against: a trainer; beside every column (columns None) stands the difference to it.
+        published: numbers to show in rows of their own, marked; they are never bold.
 
     Raises:
-        CcliError: no records, two different ones for one seed of a cell, or unknown columns or format.
+        CcliError: no records, two different ones for one seed of a cell, unknown columns or format, or not exactly
+            one row of `against`.
     """
     import tabulate
 
@@ -216,22 +261,29 @@ def results_table(records: Iterable[dict[str, Any]], columns: str | None = None,
     tasks = _source_first(list(dict.fromkeys(task for _, task in cells)), _targets(cells))
     means = _add_means(cells) if columns is None else []
     heads, blocks = _layout([*tasks, *means], columns)
-    lines = _lines(cells, names, blocks, bold=fmt == "github")
+    reference = _reference(names, against) if against else None
+    names |= _add_published(cells, published)
+    lines = _lines(cells, names, blocks, fmt == "github", reference)
+    if reference:
+        first = len(heads) - len(blocks[0][1])
+        heads = heads[:first] + [text for head in heads[first:] for text in (head, f"to {against}")]
     if fmt == "github":  # a bar would end the cell
         heads, *lines = [[text.replace("|", "\\|") for text in line] for line in [heads, *lines]]
-    numbers = len(blocks[0][1])
+    numbers = len(blocks[0][1]) * (2 if reference else 1)
     aligned = ["left"] * (len(heads) - numbers) + ["right"] * numbers
     table = tabulate.tabulate(lines, heads, tablefmt=fmt, colalign=aligned, disable_numparse=True)
     notes = [FOOTNOTE] if any(row.protocol == "paper" for row in names) else []
+    notes += [PUBLISHED_NOTE] if any(row.protocol == PUBLISHED for row in names) else []
     return "\n\n".join([table, *notes, *_zero_alphas(records, names)])
 
 
 def _zero_alphas(records: Sequence[dict[str, Any]], names: dict[Row, str]) -> list[str]:
-    """For the rows that choose the weight of a branch beside zero-shot: in how many runs they chose none of it."""
+    """For CCLI's rows, which may choose no weight at all for what they add to zero-shot: in how many runs they did."""
     alphas = defaultdict(list)
     for row, record in zip(_rows(records), records):
         chosen = record["hyper_parameters"].get("alpha")
-        if chosen is not None and record["selected_by"] not in ("default", "fixed") and not is_evaluation(record):
+        asked = record["trainer"] == "CCLI" and record["selected_by"] not in ("default", "fixed")
+        if asked and chosen is not None and not is_evaluation(record):
             alphas[names[row]].append(chosen)
     counts = [f"{name} in {sum(a == 0 for a in values)} of {len(values)} runs" for name, values in alphas.items()]
     return [f"alpha = 0 (zero-shot) was chosen by {', '.join(counts)}."] if counts else []

@@ -1,11 +1,13 @@
 """Tables: numbers worked out by hand."""
 
 import math
+from fractions import Fraction
 
 import pytest
 
 from ccli.errors import CcliError
-from ccli.tables import DAGGER, FOOTNOTE, mean_std, results_table
+from ccli.published import Published, read_published
+from ccli.tables import DAGGER, FOOTNOTE, PUBLISHED_NOTE, mean_std, results_table
 
 
 def make(correct, seed=1, trainer="CCLI", dataset="dtd", shots=16, total=100, **other):
@@ -156,9 +158,57 @@ def test_how_often_zero_shot_was_chosen():
     constant = make(60, 4, hyper_parameters={"alpha": 0.0}, selected_by="default")  # nothing was chosen there
     other = make(50, trainer="TipAdapter", hyper_parameters={"alpha": 1.0})
     text = results_table([*chosen, constant, other])
-    line = "alpha = 0 (zero-shot) was chosen by CCLI in 2 of 3 runs, TipAdapter in 0 of 1 runs."
+    line = "alpha = 0 (zero-shot) was chosen by CCLI in 2 of 3 runs."  # TipAdapter's candidates have no 0
     assert line in text.splitlines()
     assert "chosen by" not in results_table([make(50, trainer="ZeroshotCLIP")])
+
+
+def test_differences_to_a_trainer_by_hand():
+    records = [make(c, seed) for seed, c in enumerate([60, 62, 64], 1)]
+    records += [make(c, seed, "TipAdapter") for seed, c in ((1, 61), (2, 60))]  # +1 and -2 on the seeds of both
+    table = results_table(records, against="CCLI")
+    assert cells(table)[0] == ["trainer", "dtd, 16 shots", "to CCLI"]
+    assert [row[2] for row in cells(table)[1:]] == ["", "-0.50"]
+    with pytest.raises(CcliError, match=r"difference to CoOp needs one row .* no row \(there are CCLI, TipAdapter\)"):
+        results_table(records, against="CoOp")
+    with pytest.raises(CcliError, match="2 rows"):
+        results_table([*records, make(50, cfg="rn101")], against="CCLI")
+
+
+def test_published_rows_are_marked_and_never_bold():
+    published = [
+        Published("dtd", "TipAdapter", "RN50", 16, Fraction(9, 10)), Published("dtd", "TipAdapter", "RN50", 1, Fraction(1)),
+        Published("dtd", "ZeroshotCLIP", "RN50", 0, Fraction(4, 10)), Published("eurosat", "X", "RN50", 16, Fraction(1)),
+    ]  # fmt: skip
+    records = [make(c, seed, t) for t, c in (("CCLI", 60), ("TipAdapter", 50)) for seed in (1, 2)]
+    text = results_table(records, published=published)
+    assert cells(text)[1:] == [
+        ["CCLI", "**60.00 ± 0.00**"], ["TipAdapter", "50.00 ± 0.00"],
+        ["TipAdapter (RN50) ‡", "90.00"], ["ZeroshotCLIP (RN50) ‡", "40.00"],
+    ]  # fmt: skip
+    assert PUBLISHED_NOTE in text and PUBLISHED_NOTE not in results_table(records, published=published[3:])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("dataset,trainer,backbone,shots\n", "no column 'accuracy'"),
+        ("dataset,trainer,backbone,shots,accuracy\ndtd,X,RN50,one,3\n", "line 2: shots and accuracy must be numbers"),
+        ("dataset,trainer,backbone,shots,accuracy\ndtd,X,RN50,1,103\n", "line 2: 1 shots and 103 % cannot be"),
+        ("dataset,trainer,backbone,shots,accuracy\ndtd,X,RN50,1\n", "line 2: shots and accuracy must be numbers"),
+    ],
+)
+def test_published_files_that_are_wrong(tmp_path, content, words):
+    (tmp_path / "p.csv").write_text(content)
+    with pytest.raises(CcliError, match=words):
+        read_published(tmp_path / "p.csv")
+
+
+def test_a_published_file(tmp_path):
+    (tmp_path / "p.csv").write_text("dataset,trainer,backbone,shots,accuracy\ndtd,X,RN50,16,92.86\n")
+    assert read_published(tmp_path / "p.csv") == [Published("dtd", "X", "RN50", 16, Fraction(9286, 10000))]
+    with pytest.raises(CcliError, match=r"cannot read .*absent\.csv"):
+        read_published(tmp_path / "absent.csv")
 
 
 def shifted(source, targets, seed=1, trainer="CCLI", trained_on="dtd", **other):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-import yaml
 from dassl.data.datasets import build_dataset
 from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
@@ -19,7 +16,7 @@ from ccli import selection
 from ccli.batches import FeatureBatches
 from ccli.clip import PRECISIONS
 from ccli.errors import CcliError, nearest
-from ccli.methods.training import step
+from ccli.methods.training import step, train
 from ccli.runs import fingerprint, read_record, versions, write_record
 from ccli.task import FewShotTask, Split
 
@@ -33,6 +30,7 @@ from .checkpoints import (
     why_no_record,
     write_run,
 )
+from .options import plain_config
 from .sources import feature_source, make_task
 
 HEAD = "head"  # the name of the registered model, and of its folder of checkpoints
@@ -66,6 +64,8 @@ class FeatureTrainer(TrainerX):
     uses_concepts = False
     uses_views = False
     uses_shots = True  # False where nothing is learnt from images
+    reads_class_names = False  # True where a loaded head is made anew for the classes at hand
+    authors_chose_on = "test"  # test | validation | nothing (the last epoch): what PROTOCOL paper repeats
 
     def check_cfg(self, cfg) -> None:
         selection.check_protocol(cfg.PROTOCOL)
@@ -150,6 +150,28 @@ class FeatureTrainer(TrainerX):
     def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
         raise NotImplementedError
 
+    def fit(self, task: FewShotTask, epochs: int | None = None, watch=None) -> torch.nn.Module:
+        """A head fitted on a part of the shots, as `train()` fits it on all; `watch(epoch, head)` after each epoch."""
+        head = self.make_head(task).to(self.device)
+        optim, sched = self.make_optim(head, task)
+        if optim is None:
+            return head
+        batches = FeatureBatches(task.train, self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE, True, self.cfg.SEED)
+        return train(head, batches, optim, sched, self.planned_epochs() if epochs is None else epochs, watch)
+
+    def planned_epochs(self) -> int:
+        return self.cfg.OPTIM.MAX_EPOCH
+
+    def batches_per_epoch(self, task: FewShotTask) -> int:
+        return -(-len(task.train) // self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
+
+    def chosen_on(self) -> str:
+        """What hyper-parameters are chosen on: one of ccli.runs.SELECTED_BY."""
+        protocol = self.cfg.PROTOCOL
+        if protocol == "paper" and self.authors_chose_on != "test":
+            protocol = {"validation": "validation", "nothing": "fixed"}[self.authors_chose_on]
+        return selection.selected_by(protocol, self.task)
+
     def select(self) -> tuple[str, dict]:
         """Choose hyper-parameters and set them in the head: (what they were chosen on, their values)."""
         return "none", {}
@@ -208,7 +230,8 @@ class FeatureTrainer(TrainerX):
         if HEAD in self._models:
             self._models[HEAD] = self.head
         known, wanted = read_classes(directory), _class_ids(self.dm.dataset)
-        self.subset = None if known == wanted else class_subset(known, wanted).to(self.device)
+        same = self.reads_class_names or known == wanted
+        self.subset = None if same else class_subset(known, wanted).to(self.device)
 
     def record(self) -> dict:
         """The record of the run that was trained here."""
@@ -274,29 +297,10 @@ def class_subset(known: list[str], wanted: list[str]) -> torch.Tensor:
     if missing:
         raise CcliError(
             f"the model knows {len(known)} classes, but not {missing[0]!r}"
-            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "") + " of this data set; train it on this one"
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+            + " of this data set; train it on this one, or take a method that reads class names (CoOp, ZeroshotCLIP)"
         )  # fmt: skip
     return torch.tensor([where[name] for name in wanted])
-
-
-def plain_config(cfg) -> dict:
-    """The configuration as plain values, without the places of this machine."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    for node, key in ((cfg, "OUTPUT_DIR"), (cfg, "RESUME"), (cfg.DATASET, "ROOT"), (cfg.FEATURES, "STORE")):
-        node[key] = ""
-    for key in ("BUNDLE", "PICKS"):
-        if key in cfg.DATASET:
-            cfg.DATASET[key] = _file_name(cfg.DATASET[key])
-    return json.loads(json.dumps(yaml.safe_load(cfg.dump())))
-
-
-def _file_name(path: str) -> str:
-    """A file's name and the start of its SHA-256, so that another file of the same name is told apart."""
-    if not Path(path).is_file():
-        return Path(path).name
-    with open(path, "rb") as file:
-        return f"{Path(path).name} {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
 def _class_ids(dataset) -> list[str]:

@@ -8,12 +8,11 @@ import torch
 from dassl.engine import TRAINER_REGISTRY
 
 from ccli import selection
-from ccli.batches import FeatureBatches
 from ccli.concepts.discovery import SOURCES, concept_vectors, discover
 from ccli.concepts.representation import KINDS
 from ccli.errors import CcliError, nearest
 from ccli.methods import concept_inference
-from ccli.methods.training import adamw_cosine, train
+from ccli.methods.training import adamw_cosine
 from ccli.task import FewShotTask
 
 from .base import FeatureTrainer
@@ -87,22 +86,12 @@ class CCLI(FeatureTrainer):
         if self.cfg.TRAINER.CCLI.NETWORK == "convex":
             return None, None
         optim = self.cfg.OPTIM
-        batches = -(-len(task.train) // self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
-        return adamw_cosine(head, optim.LR, optim.WEIGHT_DECAY, batches * optim.MAX_EPOCH)
-
-    def fit(self, task: FewShotTask) -> torch.nn.Module:
-        """A head fitted on a part of the shots, as `train()` fits it on all of them."""
-        head = self.make_head(task).to(self.device)
-        optim, sched = self.make_optim(head, task)
-        if optim is None:
-            return head
-        batches = FeatureBatches(task.train, self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE, True, self.cfg.SEED)
-        return train(head, batches, optim, sched, self.cfg.OPTIM.MAX_EPOCH)
+        return adamw_cosine(head, optim.LR, optim.WEIGHT_DECAY, self.batches_per_epoch(task) * optim.MAX_EPOCH)
 
     @torch.no_grad()
     def select(self) -> tuple[str, dict]:
         """Alpha, by the protocol."""
-        node, how = self.cfg.TRAINER.CCLI, selection.selected_by(self.cfg.PROTOCOL, self.task)
+        node, how = self.cfg.TRAINER.CCLI, self.chosen_on()
         alphas = [node.ALPHA * a for a in sorted(node.ALPHAS)]
         correct = [0] * len(alphas)
         self.head.eval()

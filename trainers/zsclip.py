@@ -18,6 +18,7 @@ class ZeroshotCLIP(FeatureTrainer):
     """Needs no run to load: `--eval-only` without `--model-dir` works."""
 
     uses_shots = False
+    reads_class_names = True
 
     def build_model(self) -> None:
         super().build_model()
@@ -28,4 +29,4 @@ class ZeroshotCLIP(FeatureTrainer):
         return ZeroShot(task.text_features, task.logit_scale)
 
     def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
-        return ZeroShot(state["text_features"], float(state["logit_scale"]))
+        return self.head  # that of the classes at hand

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch.nn import functional as F
 
 from ..batches import FeatureBatches
+from ..task import Split
 
 
 def step(model: torch.nn.Module, batch: dict, optim: torch.optim.Optimizer) -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,20 +29,43 @@ def step(model: torch.nn.Module, batch: dict, optim: torch.optim.Optimizer) -> t
 
 
 def train(
-    model: torch.nn.Module, batches: FeatureBatches, optim: torch.optim.Optimizer, sched, epochs: int
-) -> torch.nn.Module:
-    """`epochs` passes; the learning rate moves per step (`sched` may be None)."""
-    model.train()
+    model: torch.nn.Module, batches: FeatureBatches, optim: torch.optim.Optimizer, sched, epochs: int,
+    watch: Callable[[int, torch.nn.Module], None] | None = None,
+) -> torch.nn.Module:  # fmt: skip
+    """`epochs` passes; the learning rate moves per step (`sched` may be None); `watch(epoch, model)` after each."""
     for epoch in range(epochs):
+        model.train()
         batches.epoch = epoch
         for batch in batches:
             step(model, batch, optim)
             if sched is not None:
                 sched.step()
+        if watch is not None:
+            watch(epoch, model.eval())
     return model.eval()
+
+
+@torch.no_grad()
+def correct(model: torch.nn.Module, split: Split) -> int:
+    """How many images of a split the model labels right."""
+    return int((model(split.features).argmax(1) == split.labels).sum())
 
 
 def adamw_cosine(model: torch.nn.Module, lr: float, weight_decay: float, steps: int, eps: float = 1e-8):
     """AdamW with the learning rate on a cosine from `lr` to 0 over `steps` steps."""
     optim = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, eps=eps)
     return optim, torch.optim.lr_scheduler.CosineAnnealingLR(optim, max(1, steps))
+
+
+def warm_cosine(optim: torch.optim.Optimizer, batches: int, epochs: int, warmup_lr: float = 1e-5):
+    """CoOp's schedule as a schedule of steps: one epoch at `warmup_lr`, then a cosine, constant within an epoch.
+
+    Epoch e >= 1 has lr (1 + cos(pi (e - 1) / epochs)) / 2: Dassl's warm-up counts the cosine anew, from its own end.
+    """
+    lr = optim.param_groups[0]["lr"]
+
+    def factor(step: int) -> float:
+        epoch = step // batches
+        return warmup_lr / lr if epoch == 0 else (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
+
+    return torch.optim.lr_scheduler.LambdaLR(optim, factor)

@@ -1,0 +1,41 @@
+"""CLIPAdapter: a small network on image features, blended with them (Gao et al., IJCV 2023)."""
+
+from __future__ import annotations
+
+import torch
+from dassl.engine import TRAINER_REGISTRY
+
+from ccli.errors import CcliError
+from ccli.methods import clip_adapter
+from ccli.task import FewShotTask
+
+from .base import extend_cfg as extend_base
+from .gradient import GradientTrainer
+
+
+def extend_cfg(cfg) -> None:
+    """Add TRAINER.CLIPADAPTER and the keys that all feature trainers share."""
+    from yacs.config import CfgNode
+
+    extend_base(cfg)
+    cfg.TRAINER.setdefault("CLIPADAPTER", CfgNode())
+    cfg.TRAINER.CLIPADAPTER.setdefault("RATIO", 0.2)  # share of the adapted feature in the blend
+    cfg.TRAINER.CLIPADAPTER.setdefault("REDUCTION", 4)  # width of the features over width of the hidden layer
+
+
+@TRAINER_REGISTRY.register()
+class CLIPAdapter(GradientTrainer):
+    default_epochs = 200
+
+    def check_cfg(self, cfg) -> None:
+        super().check_cfg(cfg)
+        node = cfg.TRAINER.CLIPADAPTER
+        if not 0 <= node.RATIO <= 1 or node.REDUCTION < 1:
+            raise CcliError("TRAINER.CLIPADAPTER needs RATIO between 0 and 1 and REDUCTION of 1 or more")
+
+    def make_head(self, task: FewShotTask) -> torch.nn.Module:
+        node = self.cfg.TRAINER.CLIPADAPTER
+        return clip_adapter.build(task, node.RATIO, node.REDUCTION, max(self.cfg.SEED, 0))
+
+    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+        return clip_adapter.from_state(state)

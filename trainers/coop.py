@@ -1,0 +1,92 @@
+"""CoOp: learned context words in front of the class names (Zhou et al., IJCV 2022)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from dassl.engine import TRAINER_REGISTRY
+
+from ccli.coop_checkpoints import read_context
+from ccli.errors import CcliError, nearest
+from ccli.methods import context_optimization
+from ccli.methods.context_optimization import POSITIONS
+from ccli.task import FewShotTask
+
+from .base import extend_cfg as extend_base
+from .gradient import GradientTrainer
+
+CHECKPOINTS = "prompt_learner"  # the folder of checkpoints in a run of CoOp's own code
+EPOCHS = {1: 50, 2: 100, 4: 100, 8: 200, 16: 200}  # by shots; on ImageNet 50
+
+
+def extend_cfg(cfg) -> None:
+    """Add TRAINER.COOP, with CoOp's own keys, and the keys that all feature trainers share."""
+    from yacs.config import CfgNode
+
+    extend_base(cfg)
+    cfg.TRAINER.setdefault("COOP", CfgNode())
+    node = cfg.TRAINER.COOP
+    node.setdefault("N_CTX", 16)  # context vectors
+    node.setdefault("CSC", False)  # class-specific context
+    node.setdefault("CTX_INIT", "")  # words to start from, such as "a photo of a"; N_CTX is their number then
+    node.setdefault("CLASS_TOKEN_POSITION", "end")  # end | middle | front
+    node.setdefault("PREC", "fp32")  # of CoOp's code; training is in fp32 here whatever it says
+
+
+@TRAINER_REGISTRY.register()
+class CoOp(GradientTrainer):
+    """Trains through the text tower, on image features from the store."""
+
+    uses_text = False
+    reads_class_names = True
+
+    def check_cfg(self, cfg) -> None:
+        if cfg.DATASET.NAME == "FeatureBundle":
+            raise CcliError("CoOp learns words for a text tower, which a feature bundle has not; give it images")
+        super().check_cfg(cfg)
+        node = cfg.TRAINER.COOP
+        position = str(node.CLASS_TOKEN_POSITION)
+        if position not in POSITIONS:
+            raise CcliError(
+                f"unknown TRAINER.COOP.CLASS_TOKEN_POSITION {position!r}; use {', '.join(POSITIONS)}."
+                + nearest(position, POSITIONS)
+            )
+        if node.N_CTX < 1:
+            raise CcliError(f"TRAINER.COOP.N_CTX is {node.N_CTX}; it must be 1 or more")
+
+    def authors_epochs(self) -> int:
+        if self.dm.dataset.short_name.startswith("imagenet"):
+            return 50
+        shots = self.cfg.DATASET.NUM_SHOTS
+        return EPOCHS[max(known for known in EPOCHS if known <= shots)] if shots >= 1 else max(EPOCHS.values())
+
+    def chosen_on(self) -> str:
+        """As the others, but without a validation set the last epoch: folds would train the text tower's input anew."""
+        how = super().chosen_on()
+        return "default" if how == "cross-validation" else how
+
+    def make_head(self, task: FewShotTask | None = None) -> torch.nn.Module:
+        node, clip = self.cfg.TRAINER.COOP, self.source.clip
+        return context_optimization.build(
+            clip.text_tower, clip.tokenize, self.source.classnames, self.source.logit_scale, n_ctx=node.N_CTX,
+            init=node.CTX_INIT, class_specific=node.CSC, position=node.CLASS_TOKEN_POSITION, seed=max(self.cfg.SEED, 0),
+        )  # fmt: skip
+
+    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+        head = self.make_head()
+        if head.ctx.shape != state["ctx"].shape:
+            raise CcliError(
+                f"the context has shape {tuple(state['ctx'].shape)}, and here it has {tuple(head.ctx.shape)}: give the "
+                "TRAINER.COOP.N_CTX, CSC and CTX_INIT of its training (class-specific context knows its classes alone)"
+            )
+        head.load_state_dict(state)
+        return head
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """A run of ours, or one of CoOp's own code (DIRECTORY/prompt_learner), whose token vectors are dropped."""
+        if not (directory and (Path(directory) / CHECKPOINTS).is_dir()):
+            return super().load_model(directory, epoch)
+        self.loaded = (directory, epoch)
+        context, _ = read_context(Path(directory), epoch)
+        self.head = self.head_from_state({"ctx": context.float()}).to(self.device).eval()

@@ -1,0 +1,52 @@
+"""GDA: a Gaussian discriminant beside zero-shot, without training (Wang et al., ICLR 2024)."""
+
+from __future__ import annotations
+
+import torch
+from dassl.engine import TRAINER_REGISTRY
+
+from ccli import selection
+from ccli.errors import CcliError
+from ccli.methods import gda
+from ccli.task import FewShotTask
+
+from .base import FeatureTrainer
+from .base import extend_cfg as extend_base
+
+
+def extend_cfg(cfg) -> None:
+    """Add TRAINER.GDA and the keys that all feature trainers share."""
+    from yacs.config import CfgNode
+
+    extend_base(cfg)
+    cfg.TRAINER.setdefault("GDA", CfgNode())
+    cfg.TRAINER.GDA.setdefault("WEIGHT", 1.0)  # of the discriminant, where nothing chooses another
+
+
+@TRAINER_REGISTRY.register()
+class GDA(FeatureTrainer):
+    uses_views = True
+    authors_chose_on = "validation"
+
+    def check_cfg(self, cfg) -> None:
+        super().check_cfg(cfg)
+        if not cfg.TRAINER.GDA.WEIGHT > 0:
+            raise CcliError(f"TRAINER.GDA.WEIGHT is {cfg.TRAINER.GDA.WEIGHT}; it must be above 0")
+
+    def make_head(self, task: FewShotTask) -> torch.nn.Module:
+        return gda.build(task, self.cfg.TRAINER.GDA.WEIGHT)
+
+    @torch.no_grad()
+    def select(self) -> tuple[str, dict]:
+        how, counts = self.chosen_on(), [0] * len(gda.CANDIDATES)
+        pairs = list(selection.held_out(how, self.task, self.head, self.fit, self.cfg.SEED))
+        for head, split in pairs:
+            zero_shot, discriminant = head.parts(split.features)
+            for k, a in enumerate(gda.CANDIDATES):
+                counts[k] += int(((zero_shot + a * discriminant).argmax(1) == split.labels).sum())
+        a = selection.choose(gda.CANDIDATES, counts) if pairs else self.cfg.TRAINER.GDA.WEIGHT
+        self.head.a.fill_(a)
+        return how, {"a": a}
+
+    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+        return gda.from_state(state)

@@ -1,0 +1,124 @@
+"""Methods that train a head by gradient, and choose after how many epochs to stop by the run's protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from dassl.optim import build_optimizer
+
+from ccli import selection
+from ccli.atomic import moved_into_place
+from ccli.errors import CcliError
+from ccli.methods.training import correct, warm_cosine
+from ccli.task import FewShotTask
+
+from .base import HEAD, FeatureTrainer
+
+BEST = "best.safetensors"  # of the epochs so far, beside the checkpoints: a resumed run needs it
+
+
+class GradientTrainer(FeatureTrainer):
+    """A subclass has `make_head(task)` and, where it has more to choose than the epochs, `select_more(how)`.
+
+    With a validation set, the head of each epoch answers it, and the best (of equals the first) is kept. Without one,
+    each fold of the shots is trained for all epochs, and training on all shots stops after the best. The learning rate
+    follows the schedule of all planned epochs either way.
+    """
+
+    uses_views = True
+    authors_chose_on = "nothing"
+    default_epochs = 50
+
+    def check_cfg(self, cfg) -> None:
+        super().check_cfg(cfg)
+        if cfg.OPTIM.MAX_EPOCH < 0:
+            raise CcliError(f"OPTIM.MAX_EPOCH {cfg.OPTIM.MAX_EPOCH}: give 1 or more, or 0 for the authors' number")
+
+    def planned_epochs(self) -> int:
+        """OPTIM.MAX_EPOCH, or the authors' number where that is 0."""
+        return self.cfg.OPTIM.MAX_EPOCH or self.authors_epochs()
+
+    def authors_epochs(self) -> int:
+        return self.default_epochs
+
+    def make_optim(self, head: torch.nn.Module, task: FewShotTask):
+        """The yaml's optimiser, on CoOp's schedule: one epoch at WARMUP_CONS_LR, then a cosine per epoch."""
+        optim = build_optimizer(head, self.cfg.OPTIM)
+        return optim, warm_cosine(
+            optim, self.batches_per_epoch(task), self.planned_epochs(), self.cfg.OPTIM.WARMUP_CONS_LR
+        )
+
+    def _set_up(self) -> None:
+        super()._set_up()
+        self.max_epoch = self.epochs = self.planned_epochs()
+        self.how, self.best = self.chosen_on(), None
+        if self.how == "cross-validation":
+            with self._clock("select"):
+                self.max_epoch = self.epochs = self._epochs_by_cross_validation()
+
+    def _epochs_by_cross_validation(self) -> int:
+        counts = [0] * self.planned_epochs()
+        for part, rest in selection.fold_tasks(self.task, self.cfg.SEED):
+
+            def watch(epoch: int, head: torch.nn.Module, rest=rest) -> None:
+                counts[epoch] += correct(head, rest)
+
+            self.fit(part, watch=watch)
+        return 1 + counts.index(max(counts))
+
+    def before_train(self) -> None:
+        super().before_train()
+        path = Path(self.output_dir) / HEAD / BEST
+        if self.start_epoch and path.exists():
+            self.best = _read_best(path)
+            if self.best[1] >= self.start_epoch:  # it comes again
+                self.best = None
+
+    def after_epoch(self) -> None:
+        if self.how in ("validation", "test"):
+            self.head.eval()
+            count = correct(self.head, self.task.val if self.how == "validation" else self.task.test)
+            if self.best is None or count > self.best[0]:
+                state = {name: x.detach().clone() for name, x in self.head.state_dict().items()}
+                self.best = (count, self.epoch, state)
+                if self.cfg.TRAIN.CHECKPOINT_FREQ > 0:
+                    _write_best(Path(self.output_dir) / HEAD / BEST, self.best)
+        super().after_epoch()
+
+    def select(self) -> tuple[str, dict]:
+        if self.best is not None:
+            self.head.load_state_dict(self.best[2])
+            self.epochs = self.best[1] + 1
+        (Path(self.output_dir) / HEAD / BEST).unlink(missing_ok=True)
+        self.head.eval()
+        return self.how, {"epochs": self.epochs} | self.select_more(self.how)
+
+    def select_more(self, how: str) -> dict:
+        """Choose what is chosen after training, set it in the head, and name it."""
+        return {}
+
+    def fit_chosen(self, task: FewShotTask) -> torch.nn.Module:
+        """A head fitted on a part of the shots for the chosen number of epochs."""
+        return self.fit(task, epochs=self.epochs)
+
+
+def _write_best(path: Path, best: tuple[int, int, dict[str, torch.Tensor]]) -> None:
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with moved_into_place(path) as scratch:
+        state = {name: x.contiguous().cpu() for name, x in best[2].items()}
+        save_file(state, scratch, {"correct": str(best[0]), "epoch": str(best[1])})
+
+
+def _read_best(path: Path) -> tuple[int, int, dict[str, torch.Tensor]]:
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    try:
+        with safe_open(path, "pt") as file:
+            said = file.metadata()
+        return int(said["correct"]), int(said["epoch"]), load_file(path)
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+        raise CcliError(f"{path} is damaged; remove {path.parent.parent} to start anew") from error

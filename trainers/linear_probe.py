@@ -1,0 +1,56 @@
+"""LinearProbe: logistic regression on image features (Radford et al., 2021; C as in CoOp's lpclip)."""
+
+from __future__ import annotations
+
+import torch
+from dassl.engine import TRAINER_REGISTRY
+
+from ccli import selection
+from ccli.errors import CcliError
+from ccli.methods import linear_probe
+from ccli.methods.training import correct
+from ccli.task import FewShotTask
+
+from .base import FeatureTrainer
+from .base import extend_cfg as extend_base
+
+
+def extend_cfg(cfg) -> None:
+    """Add TRAINER.LINEARPROBE and the keys that all feature trainers share."""
+    from yacs.config import CfgNode
+
+    extend_base(cfg)
+    cfg.TRAINER.setdefault("LINEARPROBE", CfgNode())
+    cfg.TRAINER.LINEARPROBE.setdefault("C", 100.0)  # inverse penalty, where nothing chooses another
+
+
+@TRAINER_REGISTRY.register()
+class LinearProbe(FeatureTrainer):
+    uses_text = False
+    authors_chose_on = "validation"
+
+    def check_cfg(self, cfg) -> None:
+        super().check_cfg(cfg)
+        if not cfg.TRAINER.LINEARPROBE.C > 0:
+            raise CcliError(f"TRAINER.LINEARPROBE.C is {cfg.TRAINER.LINEARPROBE.C}; it must be above 0")
+
+    def make_head(self, task: FewShotTask) -> torch.nn.Module:
+        return self._fit(task, self.cfg.TRAINER.LINEARPROBE.C)
+
+    def _fit(self, task: FewShotTask, c: float) -> torch.nn.Module:
+        return linear_probe.fit(task.train.features, task.train.labels, c, task.num_classes).to(self.device)
+
+    def select(self) -> tuple[str, dict]:
+        how, c = self.chosen_on(), self.cfg.TRAINER.LINEARPROBE.C
+        if how in ("validation", "test", "cross-validation"):
+            c = linear_probe.search(lambda c: self._score(how, c))
+            self.head.load_state_dict(self._fit(self.task, c).state_dict())
+        return how, {"C": float(c)}
+
+    def _score(self, how: str, c: float) -> int:
+        whole = self._fit(self.task, c) if how != "cross-validation" else None
+        pairs = selection.held_out(how, self.task, whole, lambda task: self._fit(task, c), self.cfg.SEED)
+        return sum(correct(head, split) for head, split in pairs)
+
+    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+        return linear_probe.from_state(state)

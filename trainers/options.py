@@ -1,0 +1,29 @@
+"""A run's options as a record keeps them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import yaml
+
+
+def plain_config(cfg) -> dict:
+    """The configuration as plain values, without the places of this machine."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    for node, key in ((cfg, "OUTPUT_DIR"), (cfg, "RESUME"), (cfg.DATASET, "ROOT"), (cfg.FEATURES, "STORE")):
+        node[key] = ""
+    for key in ("BUNDLE", "PICKS"):
+        if key in cfg.DATASET:
+            cfg.DATASET[key] = _file_name(cfg.DATASET[key])
+    return json.loads(json.dumps(yaml.safe_load(cfg.dump())))
+
+
+def _file_name(path: str) -> str:
+    """A file's name and the start of its SHA-256, so that another file of the same name is told apart."""
+    if not Path(path).is_file():
+        return Path(path).name
+    with open(path, "rb") as file:
+        return f"{Path(path).name} {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"

@@ -1,0 +1,70 @@
+"""TipAdapter and TipAdapterF: a cache of the shots beside zero-shot, fixed or trained (Zhang et al., ECCV 2022)."""
+
+from __future__ import annotations
+
+import torch
+from dassl.engine import TRAINER_REGISTRY
+
+from ccli import selection
+from ccli.methods import tip_adapter
+from ccli.methods.training import adamw_cosine
+from ccli.task import FewShotTask
+
+from .base import FeatureTrainer, extend_cfg
+from .gradient import GradientTrainer
+
+__all__ = ["TipAdapter", "TipAdapterF", "extend_cfg"]
+
+TRAINING_BETA = 1.0
+
+
+class _Cache:
+    """What both have: a cache built with the authors' constants, and their grid over beta and alpha."""
+
+    trainable = False
+    authors_chose_on = "test"
+    uses_views = True
+
+    def make_head(self, task: FewShotTask) -> torch.nn.Module:
+        return tip_adapter.build(task, self._constants().alpha, TRAINING_BETA, self.trainable)
+
+    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+        return tip_adapter.from_state(state)
+
+    def _constants(self):
+        return tip_adapter.constants(self.dm.dataset.short_name)
+
+    def choose_weights(self, how: str, fit) -> dict:
+        """Beta and alpha by the authors' grid, on what the protocol gives."""
+        constants = self._constants()
+        pairs = list(selection.held_out(how, self.task, self.head, fit, self.cfg.SEED))
+        beta, alpha = TRAINING_BETA, constants.alpha
+        if pairs:
+            betas, alphas = tip_adapter.grid(constants.beta_scale, constants.alpha_scale)
+            beta, alpha = tip_adapter.choose(tip_adapter.search(pairs, betas, alphas), betas, alphas)
+        self.head.beta.fill_(beta)
+        self.head.alpha.fill_(alpha)
+        return {"beta": float(beta), "alpha": float(alpha)}
+
+
+@TRAINER_REGISTRY.register()
+class TipAdapter(_Cache, FeatureTrainer):
+    def select(self) -> tuple[str, dict]:
+        how = self.chosen_on()
+        return how, self.choose_weights(how, self.fit)
+
+
+@TRAINER_REGISTRY.register()
+class TipAdapterF(_Cache, GradientTrainer):
+    trainable = True
+
+    def authors_epochs(self) -> int:
+        return self._constants().epochs
+
+    def make_optim(self, head: torch.nn.Module, task: FewShotTask):
+        optim = self.cfg.OPTIM
+        steps = self.batches_per_epoch(task) * self.planned_epochs()
+        return adamw_cosine(head, optim.LR, optim.WEIGHT_DECAY, steps, eps=1e-4)
+
+    def select_more(self, how: str) -> dict:
+        return self.choose_weights(how, self.fit_chosen)
