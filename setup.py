@@ -28,7 +28,7 @@ setup(
             "tqdm>=4.66",
             "yacs>=0.1.8",
         ),
-        "gdown>=6.5",
+        *("gdown>=6.5", "threadpoolctl>=3"),
     ],
     extras_require={"test": ["pytest>=8", "ruff>=0.6"]},
 )

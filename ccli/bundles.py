@@ -53,6 +53,19 @@ def read_bundle(path: str | Path) -> Bundle:
     )
 
 
+def array_names(path: str | Path) -> list[str]:
+    """The names of the arrays in a bundle, none of which is read.
+
+    Raises:
+        CcliError: not an .npz.
+    """
+    try:
+        with np.load(Path(path).expanduser(), allow_pickle=False) as file:
+            return list(file.files)
+    except Exception as error:  # numpy, zipfile and zlib raise a dozen types
+        raise CcliError(f"{path} is not readable (a bundle is an .npz without pickles): {first_line(error)}") from error
+
+
 def write_bundle(path: str | Path, bundle: Bundle) -> Path:
     """Write a bundle, moved into place when complete; the inverse of `read_bundle` up to float16."""
     half = lambda x: x.numpy().astype(np.float16)  # noqa: E731

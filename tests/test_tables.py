@@ -177,9 +177,11 @@ def test_differences_to_a_trainer_by_hand():
 
 def test_published_rows_are_marked_and_never_bold():
     published = [
-        Published("dtd", "TipAdapter", "RN50", 16, Fraction(9, 10)), Published("dtd", "TipAdapter", "RN50", 1, Fraction(1)),
-        Published("dtd", "ZeroshotCLIP", "RN50", 0, Fraction(4, 10)), Published("eurosat", "X", "RN50", 16, Fraction(1)),
-    ]  # fmt: skip
+        Published("dtd", "TipAdapter", "RN50", 16, Fraction(9, 10)),
+        Published("dtd", "TipAdapter", "RN50", 1, Fraction(1)),
+        Published("dtd", "ZeroshotCLIP", "RN50", 0, Fraction(4, 10)),
+        Published("eurosat", "X", "RN50", 16, Fraction(1)),
+    ]
     records = [make(c, seed, t) for t, c in (("CCLI", 60), ("TipAdapter", 50)) for seed in (1, 2)]
     text = results_table(records, published=published)
     assert cells(text)[1:] == [

@@ -31,7 +31,7 @@ from .checkpoints import (
     write_run,
 )
 from .options import plain_config
-from .sources import feature_source, make_task
+from .sources import check_has_text, feature_source, make_task
 
 HEAD = "head"  # the name of the registered model, and of its folder of checkpoints
 OF_THE_RUN = ("trainer", "cfg", "backbone", "shots", "seed", "protocol", "selected_by", "hyper_parameters")
@@ -69,6 +69,8 @@ class FeatureTrainer(TrainerX):
 
     def check_cfg(self, cfg) -> None:
         selection.check_protocol(cfg.PROTOCOL)
+        if cfg.DATASET.NAME == "FeatureBundle" and self.uses_text:
+            check_has_text(cfg.DATASET.BUNDLE, cfg.TRAINER.NAME)
         shots = cfg.DATASET.NUM_SHOTS
         if shots < -1 or (shots == 0 and self.uses_shots):
             raise CcliError(

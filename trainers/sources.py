@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ccli.bundles import array_names
 from ccli.clip import FrozenClip
 from ccli.concepts.vocabulary import Vocabulary, read_vocabulary, without_class_names
 from ccli.errors import CcliError
@@ -29,6 +30,18 @@ def make_task(source, val: Split | None, test: Split, trainer) -> FewShotTask:
     return FewShotTask(source.classnames, text, norms, source.logit_scale, train, val, test, names, concepts)
 
 
+def check_has_text(bundle: str, trainer: str) -> None:
+    """Refuse a bundle without text features for a method that needs them; only the names of its arrays are read.
+
+    Raises:
+        CcliError: it has none. A file that is absent or no bundle is left to `read_bundle`.
+    """
+    if Path(bundle).expanduser().is_file() and "text_features" not in array_names(bundle):
+        raise CcliError(
+            f"bundle {bundle} has no text_features, and {trainer} needs them; write it with the classes' texts"
+        )
+
+
 class BundleSource:
     """Rows of a bundle that the data set has drawn."""
 
@@ -48,11 +61,6 @@ class BundleSource:
         return self.bundle.test.to(self.device)
 
     def text(self) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.bundle.text_features is None:
-            raise CcliError(
-                f"bundle {self.cfg.DATASET.BUNDLE} has no text_features, and {self.cfg.TRAINER.NAME} needs them; "
-                "write it with the classes' texts"
-            )
         return self.bundle.text_features.to(self.device), self.bundle.text_norms.to(self.device)
 
     def concepts(self) -> tuple[tuple[str, ...], torch.Tensor]:
