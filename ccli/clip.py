@@ -91,6 +91,23 @@ class FrozenClip:
         """What a token id stands for; it ends in a space where the token ends a word."""
         return getattr(self._tokenizer, "tokenizer", self._tokenizer).decode([token])
 
+    def refuse_without_text_tower(self) -> None:
+        """Refuse a configuration whose text tower is not CLIP's own, without loading weights.
+
+        Raises:
+            CcliError: there is none, or it is another architecture's.
+        """
+        import open_clip
+
+        if self._weights:
+            config = _read_config(self._weights.parent / _CONFIG)["model_cfg"]
+        else:
+            config = open_clip.get_model_config(self._architecture)
+        text = config.get("text_cfg")
+        if not text or config.get("custom_text") or "hf_model_name" in text or "multimodal_cfg" in config:
+            has = "no text tower" if not text else "a text tower of another architecture than CLIP's"
+            raise CcliError(f"backbone {self.name!r} has {has}; learning prompts needs CLIP's own, such as RN50's")
+
     @cached_property
     def text_tower(self) -> TextTower:
         """The text tower from token embeddings on, through which gradients flow.
@@ -207,17 +224,24 @@ def _weights_file(folder: Path) -> Path:
     raise CcliError(f"{folder}: no weights here; expected one of {', '.join(_WEIGHTS)}")
 
 
+def _read_config(path: Path) -> dict:
+    """A folder's open_clip configuration."""
+    try:
+        content = json.loads(path.read_text())
+        _ = content.get("preprocess_cfg", {}) | {"size": content["model_cfg"]["vision_cfg"]["image_size"]}
+        return content
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CcliError(f"{path}: not an open_clip configuration ({_short(error)})") from error
+
+
 def _facts_of_folder(weights: Path) -> ModelFacts:
     config = weights.parent / _CONFIG
     digest = hashlib.sha256(config.read_bytes())
     with open(weights, "rb") as file:
         for chunk in iter(lambda: file.read(1 << 22), b""):
             digest.update(chunk)
-    try:
-        content = json.loads(config.read_text())
-        pre = content.get("preprocess_cfg", {}) | {"size": content["model_cfg"]["vision_cfg"]["image_size"]}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CcliError(f"{config}: not an open_clip configuration ({_short(error)})") from error
+    content = _read_config(config)
+    pre = content.get("preprocess_cfg", {}) | {"size": content["model_cfg"]["vision_cfg"]["image_size"]}
     return _facts(str(config), digest, pre, _stored_scale(weights))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from dassl.engine import TRAINER_REGISTRY
 
+from ccli.clip import FrozenClip
 from ccli.coop_checkpoints import read_context
 from ccli.errors import CcliError, nearest
 from ccli.methods import context_optimization
@@ -52,6 +53,8 @@ class CoOp(GradientTrainer):
                 f"unknown TRAINER.COOP.CLASS_TOKEN_POSITION {position!r}; use {', '.join(POSITIONS)}."
                 + nearest(position, POSITIONS)
             )
+        if cfg.MODEL.BACKBONE.NAME:
+            FrozenClip(cfg.MODEL.BACKBONE.NAME).refuse_without_text_tower()
         if node.N_CTX < 1:
             raise CcliError(f"TRAINER.COOP.N_CTX is {node.N_CTX}; it must be 1 or more")
 
@@ -88,5 +91,5 @@ class CoOp(GradientTrainer):
         if not (directory and (Path(directory) / CHECKPOINTS).is_dir()):
             return super().load_model(directory, epoch)
         self.loaded = (directory, epoch)
-        context, _ = read_context(Path(directory), epoch)
+        context = read_context(Path(directory), epoch).ctx
         self.head = self.head_from_state({"ctx": context.float()}).to(self.device).eval()
