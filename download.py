@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -49,6 +50,8 @@ def run(args: argparse.Namespace) -> None:
     from ccli.datasets.downloads.sources import SOURCES
 
     root = Path(args.root).expanduser()
+    if args.mirror and not args.mirror.startswith(("http://", "https://")):
+        raise CcliError(f"--mirror {args.mirror}: an address starts with http:// or https://")
     if args.dataset.startswith("concept_shapes"):
         print(f"{args.dataset} is no download: it is drawn on first use, by train.py, into {root / args.dataset}")
         return
@@ -102,4 +105,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly
     main()

@@ -18,6 +18,8 @@ PUBLISHED = "‡"
 PUBLISHED_NOTE = f"{PUBLISHED} published by a method's authors, with choices made on the test set; not run here."
 MISSING = "-"
 MEAN = "mean of targets"
+HARMONIC = "harmonic mean of base and new"
+HALVES = (" (base)", " (new)")  # of a data set's classes: no targets
 
 
 class Row(NamedTuple):
@@ -119,7 +121,7 @@ def _targets(cells: Cells) -> dict[str, list[str]]:
     """Source -> the data sets that its runs were tested on beside it, in order of appearance."""
     targets: dict[str, dict[str, None]] = defaultdict(dict)
     for row, task in cells:
-        if row.trained_on and task.dataset != row.trained_on:
+        if row.trained_on and task.dataset != row.trained_on and not task.dataset.endswith(HALVES):
             targets[row.trained_on][task.dataset] = None
     return {source: list(found) for source, found in targets.items()}
 
@@ -137,6 +139,23 @@ def _add_means(cells: Cells) -> list[Task]:
                 cells[row, task] = {seed: sum(part[seed] for part in parts) / len(parts) for seed in seeds}
                 added[task] = None
     return sorted(added, key=lambda task: (task.shots < 0, task.shots))
+
+
+def _add_harmonic_means(cells: Cells) -> list[Task]:
+    """Add, wherever a row has both halves of a data set's classes, their harmonic mean by seed; the new tasks."""
+    added = {}
+    for row, task in list(cells):
+        if not task.dataset.endswith(HALVES[0]):
+            continue
+        name = task.dataset.removesuffix(HALVES[0])
+        new = cells.get((row, Task(name + HALVES[1], task.shots)), {})
+        base = cells[row, task]
+        if shared := base.keys() & new.keys():
+            means = {seed: 2 * base[seed] * new[seed] / ((base[seed] + new[seed]) or 1) for seed in sorted(shared)}
+            harmonic = Task(f"{name}, {HARMONIC}", task.shots)
+            cells[row, harmonic] = means
+            added[harmonic] = None
+    return list(added)
 
 
 def _source_first(tasks: Sequence[Task], targets: dict[str, list[str]]) -> list[Task]:
@@ -235,7 +254,8 @@ def results_table(
 
     Runs and the tests of the same runs on other data sets (records with `trained_on`) are in one row, in brackets
     with the source where rows have several; the source's column comes before its targets'. Where a source has several
-    targets, the mean over them is the last column (columns None), of the seeds that were tested on all.
+    targets, the mean over them is the last column (columns None), of the seeds that were tested on all; where a row has
+    the base and the new classes of a data set, their harmonic mean.
 
     Args:
         records: as `ccli.runs.read_record` returns them; identical ones count once.
@@ -259,7 +279,7 @@ def results_table(
         raise CcliError("no records to make a table of; finish a run first")
     names = _row_names(list(dict.fromkeys(row for row, _ in cells)))
     tasks = _source_first(list(dict.fromkeys(task for _, task in cells)), _targets(cells))
-    means = _add_means(cells) if columns is None else []
+    means = [*_add_means(cells), *_add_harmonic_means(cells)] if columns is None else []
     heads, blocks = _layout([*tasks, *means], columns)
     reference = _reference(names, against) if against else None
     names |= _add_published(cells, published)

@@ -60,10 +60,10 @@ def read_picks(path: str | Path, train: Sequence[Item], val: Sequence[Item], sho
     """
     try:
         data = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-        named = {part: [(str(p), int(label)) for p, label, *_ in data.get(part, [])] for part in ("train", "val")}
+        named = {part: [(str(p), _whole(label)) for p, label, *_ in data.get(part, [])] for part in ("train", "val")}
     except OSError as error:
         raise CcliError(f"DATASET.PICKS {path} cannot be read ({error.strerror or error})") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CcliError(
             f'DATASET.PICKS {path} is no list of picks; expected JSON {{"train": [[path, label], ...], "val": [...]}}'
         ) from error
@@ -76,6 +76,12 @@ def read_picks(path: str | Path, train: Sequence[Item], val: Sequence[Item], sho
             f"DATASET.NUM_SHOTS {shots}; give the number that the list was made for"
         )
     return rows[0], rows[1]
+
+
+def _whole(label) -> int:
+    if not isinstance(label, int):
+        raise ValueError(f"label {label!r}")
+    return label
 
 
 def _rows_of(named: list[tuple[str, int]], pool: Sequence[Item], part: str, source: str | Path) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from dassl.data.datasets import DatasetBase, Datum
 from ccli.errors import CcliError
 
 from .draw import draw_train_val, read_picks, subsample
-from .splits import Item, Pools, read_split
+from .splits import Item, Pools, check_labels, read_split
 
 
 def extend_cfg(cfg) -> None:
@@ -47,6 +48,7 @@ class FewShotDataset(DatasetBase):
         folder = self.folder(cfg.DATASET.ROOT or ".")
         pools = self.read(folder)
         self.check_classes(folder, pools)
+        self.compare_sizes(pools, folder)
         which = cfg.DATASET.get("SUBSAMPLE_CLASSES", "all")
         relabel = subsample((label for part in pools[:3] for _, label, _ in part), which)
         train, val = ([], []) if self.test_only else self.draw(cfg, pools)
@@ -86,7 +88,7 @@ class FewShotDataset(DatasetBase):
     @classmethod
     def repair(cls, root: str | Path) -> str:
         """The command that completes this data set, in words."""
-        return f"`python download.py {cls.short_name} --root {root}` completes it"
+        return f"`python download.py {cls.short_name} --root {shlex.quote(str(root))}` completes it"
 
     @classmethod
     def check_classes(cls, folder: Path, pools: Pools) -> None:
@@ -95,11 +97,25 @@ class FewShotDataset(DatasetBase):
         Raises:
             CcliError: the number of classes is not the published one.
         """
+        try:
+            check_labels(pools)
+        except ValueError as error:
+            raise CcliError(f"{folder}: {error}; {cls.repair(folder.parent)}") from error
         found = len({label for part in pools[:3] for _, label, _ in part})
         if cls.published and found != cls.published.classes:
             raise CcliError(
                 f"{folder} lists {found} classes, and {cls.__name__} has {cls.published.classes}: it is incomplete or "
                 f"of another data set; move what is wrong away, then {cls.repair(folder.parent)}"
+            )
+
+    def compare_sizes(self, pools: Pools, folder: Path) -> None:
+        """Say so where the images that are listed are not as many as the published ones."""
+        here = tuple(len(part) for part in pools[:3])
+        if self.published and here != self.published[1:4]:
+            told = [" / ".join(f"{n:,}" for n in sizes) for sizes in (here, self.published[1:4])]
+            print(
+                f"{self.short_name}: {told[0]} images to train, validate and test, {told[1]} are published: numbers "
+                f"on it compare with no others; {self.repair(folder.parent)}"
             )
 
     def draw(self, cfg, pools: Pools) -> tuple[list[int], list[int]]:
@@ -122,8 +138,8 @@ class FewShotDataset(DatasetBase):
     def _missing(self, folder: Path, paths: list[str]) -> str:
         gone = [path for path in paths if not os.path.isfile(path)]
         parent = Path(gone[0]).parent
-        while not parent.parent.is_dir():
+        while not os.path.isdir(parent.parent):
             parent = parent.parent
-        first = gone[0] if parent.is_dir() else f"{gone[0]} (there is no folder {parent})"
+        first = gone[0] if os.path.isdir(parent) else f"{gone[0]} (there is no folder {parent})"
         repair = self.repair(folder.parent)
         return f"{len(gone)} of {len(paths)} images of {self.short_name} are missing, first {first}; {repair}"

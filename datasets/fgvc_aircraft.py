@@ -7,7 +7,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from ccli.errors import CcliError
 
 from .few_shot import FewShotDataset, Sizes
-from .splits import PARTS, Item, Pools
+from .splits import PARTS, Item, Pools, read_lines
 
 
 @DATASET_REGISTRY.register()
@@ -20,6 +20,8 @@ class FGVCAircraft(FewShotDataset):
     def read(cls, folder: Path) -> Pools:
         names = cls.lines(folder / "variants.txt")
         labels = {name: label for label, name in enumerate(names)}
+        if len(labels) < len(names):
+            raise CcliError(f"{folder / 'variants.txt'} names a variant twice; {cls.repair(folder.parent)}")
 
         def item(line: str, path: Path) -> Item:
             number, _, name = line.partition(" ")
@@ -34,4 +36,4 @@ class FGVCAircraft(FewShotDataset):
     def lines(cls, path: Path) -> list[str]:
         if not path.is_file():
             raise CcliError(f"no {path}: {cls.repair(path.parent.parent)}")
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return read_lines(path)

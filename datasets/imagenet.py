@@ -15,9 +15,10 @@ from ccli.errors import CcliError
 
 from .few_shot import FewShotDataset, Sizes
 from .listing import class_folders
-from .splits import Item, Pools
+from .splits import Item, Pools, read_lines
 
 NAMES = "classnames.txt"
+CLASSES = 1000
 
 
 class SynsetDataset(FewShotDataset):
@@ -34,15 +35,23 @@ class SynsetDataset(FewShotDataset):
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
             raise CcliError(f"no {paths[0]}: {cls.repair(folder.parent)}")
-        lines = [
-            line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
-        ]
+        lines = read_lines(path)
         names = dict(line.partition(" ")[::2] for line in lines)
         bad = next((line for line in lines if not re.fullmatch(r"n\d{8} \S.*", line)), None)
         if bad is not None or len(names) != len(lines):
             what = f"line {bad!r}" if bad is not None else "a synset occurs twice"
             raise CcliError(f"{path}: {what}; every line is a synset and a name; {cls.repair(folder.parent)}")
+        if len(names) != CLASSES:
+            raise CcliError(f"{path} has {len(names)} class names, not {CLASSES}; {cls.repair(folder.parent)}")
         return dict(sorted((synset, name.strip()) for synset, name in names.items()))
+
+    @classmethod
+    def there(cls, folder: Path, part: str = "") -> dict[str, list[str]]:
+        """The class folders in image_dir/part and the images in them."""
+        where = folder / cls.image_dir / part
+        if not where.is_dir():
+            raise CcliError(f"no folder {where}: {cls.repair(folder.parent)}")
+        return class_folders(where, folder)
 
     @classmethod
     def listed(cls, folder: Path, part: str, classes: dict[str, str]) -> list[Item]:
@@ -51,10 +60,7 @@ class SynsetDataset(FewShotDataset):
         Raises:
             CcliError: a class folder is missing, empty, or not of a class.
         """
-        where = folder / cls.image_dir / part
-        if not where.is_dir():
-            raise CcliError(f"no folder {where}: {cls.repair(folder.parent)}")
-        found = class_folders(where, folder)
+        where, found = folder / cls.image_dir / part, cls.there(folder, part)
         unknown = next((name for name in found if name not in classes), None)
         if unknown is not None:
             raise CcliError(f"{where / unknown} is no class of {cls.__name__}; move that folder away")

@@ -6,7 +6,6 @@ from dassl.data.datasets import DATASET_REGISTRY
 
 from .few_shot import Sizes
 from .imagenet import SynsetDataset
-from .listing import class_folders
 from .splits import Pools
 
 
@@ -20,6 +19,6 @@ class ImageNetA(SynsetDataset):
     @classmethod
     def read(cls, folder: Path) -> Pools:
         names = cls.synsets(folder)
-        there = class_folders(folder / cls.image_dir, folder)
+        there = cls.there(folder)
         classes = {synset: name for synset, name in names.items() if synset in there}
         return Pools([], [], cls.listed(folder, "", classes), list(classes))

@@ -51,7 +51,7 @@ def _read_cache(path: Path) -> dict[str, tuple[int, str]]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         return {str(name): (int(time), str(joined)) for name, (time, joined) in data.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return {}
 
 

@@ -35,7 +35,9 @@ def read_split(path: str | Path) -> Pools:
         pools = Pools(*([_item(*entry) for entry in data[part]] for part in PARTS))
         check_labels(pools)
         return pools
-    except (ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise CcliError(f"{path} cannot be read ({error.strerror or error})") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CcliError(
             f"{path} is not a split file ({type(error).__name__}: {error}); expected train, val and test with "
             "[path, label, class name] entries"
@@ -48,7 +50,20 @@ def _item(path: str, label: int, name: str) -> Item:
     parts = PurePosixPath(str(path))
     if parts.is_absolute() or ".." in parts.parts or "\\" in str(path) or "\0" in str(path):
         raise ValueError(f"path {path!r} leads out of the data set's folder")
+    str(name).encode()  # half a surrogate pair is no name
     return str(path), label, str(name)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not empty, without the space around them.
+
+    Raises:
+        CcliError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise CcliError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
 def check_labels(pools: Pools) -> None:
@@ -63,9 +78,11 @@ def check_labels(pools: Pools) -> None:
             raise ValueError(f"label {label} is called {names[label]!r} and, for {path}, {name!r}")
     if not names:
         raise ValueError("there are no images")
-    missing = sorted(set(range(max(names) + 1)) - names.keys())
-    if missing:
-        raise ValueError(f"labels jump: the highest is {max(names)}, and {missing[0]} does not occur")
+    if not pools.test:
+        raise ValueError("there are no test images")
+    if max(names) >= len(names):
+        missing = next(label for label in range(len(names)) if label not in names)
+        raise ValueError(f"labels jump: the highest is {max(names)}, and {missing} does not occur")
     untrained = sorted(names.keys() - {label for _, label, _ in pools.train})
     if pools.train and untrained:
         raise ValueError(f"class {untrained[0]} ({names[untrained[0]]!r}) has no training image")

@@ -94,6 +94,13 @@ def test_other_sizes_than_published(dtd):
     assert f"train has 4 images of class {label} (class_{label}), published are 3 to 3" in problems
 
 
+def test_an_image_in_two_parts_is_said(dtd):
+    split = made_split("dtd")
+    split["test"][0] = split["train"][0]
+    (dtd / "dtd/split_zhou_DescribableTextures.json").write_text(json.dumps(split))
+    assert f"1 images are listed twice, first {split['train'][0][0]}" in check_dataset("dtd", dtd)
+
+
 def test_long_lists_end_with_a_count(dtd):
     shutil.rmtree(dtd / "dtd/images")
     (dtd / "dtd/images").mkdir()

@@ -103,6 +103,9 @@ def test_a_missing_class_folder_is_named(tmp_path):
         (lambda s: s["test"].append(["../../etc/passwd", 4, "class_4"]), "leads out of the data set's folder"),
         (lambda s: s["test"].append(["/etc/passwd", 4, "class_4"]), "leads out of the data set's folder"),
         (lambda s: [s[part].clear() for part in s], "there are no images"),
+        (lambda s: s["test"].clear(), "there are no test images"),
+        (lambda s: s["train"].append(["x.jpg", 10**30, "late"]), "labels jump: the highest is 10+, and 37 does not"),
+        (lambda s: s["train"].append(["x.jpg", 3, "\ud800"]), "UnicodeEncodeError"),
     ],
 )
 def test_a_split_file_that_contradicts_itself(pets, change, words):
@@ -111,6 +114,26 @@ def test_a_split_file_that_contradicts_itself(pets, change, words):
     (pets / "oxford_pets/split_zhou_OxfordPets.json").write_text(json.dumps(split))
     with pytest.raises(CcliError, match=f"split_zhou_OxfordPets.json is not a split file .*{words}"):
         load(OxfordPets, pets)
+
+
+def test_deeply_nested_lists_are_refused(pets):
+    path = pets / "oxford_pets/split_zhou_OxfordPets.json"
+    path.write_text("[" * 200_000)
+    assert "is not a split file (RecursionError" in refused(OxfordPets, pets)
+    path.write_text(json.dumps(made_split("oxford_pets")))
+    (pets / "picks.json").write_text("[" * 200_000)
+    assert "is no list of picks" in refused(OxfordPets, pets, PICKS=str(pets / "picks.json"))
+
+
+def test_other_sizes_than_published_are_said(pets, capsys):
+    load(OxfordPets, pets)
+    assert (
+        "111 / 74 / 37 images to train, validate and test, 2,944 / 736 / 3,669 are published" in capsys.readouterr().out
+    )
+
+
+def test_a_root_with_a_space_is_quoted(tmp_path):
+    assert f"download.py oxford_pets --root '{tmp_path}/a b'`" in refused(OxfordPets, tmp_path / "a b")
 
 
 def test_through_train_py_it_is_one_line_and_nothing_is_left(pets):
@@ -151,7 +174,11 @@ def test_imagenet_a_with_a_class_missing(big):
 
 @pytest.mark.parametrize(
     ("lines", "words"),
-    [("tench n01440764\n", "line 'tench n01440764'"), ("n01440764 a\nn01440764 b\n", "a synset occurs twice")],
+    [
+        ("tench n01440764\n", "line 'tench n01440764'"),
+        ("n01440764 a\nn01440764 b\n", "a synset occurs twice"),
+        ("n01440764 a\nn01440765 b\n", "has 2 class names, not 1000"),
+    ],
 )
 def test_class_names_that_are_none(big, tmp_path, lines, words):
     (tmp_path / "imagenet").mkdir()
@@ -177,6 +204,12 @@ def test_aircraft_with_a_line_that_is_none(tmp_path):
     path = tmp_path / "fgvc_aircraft/images_variant_val.txt"
     path.write_text(path.read_text() + "../../x A0 / type-0\n")
     assert "'../../x A0 / type-0' is no image with its variant" in refused(FGVCAircraft, tmp_path)
+    path.write_bytes(b"\xff\xfe")
+    assert f"{path} cannot be read" in refused(FGVCAircraft, tmp_path)
+    train = tmp_path / "fgvc_aircraft/images_variant_train.txt"
+    path.write_text("")
+    train.write_text("".join(line for line in train.read_text().splitlines(True) if not line.endswith("A7 / type-7\n")))
+    assert "class 7 ('A7 / type-7') has no training image" in refused(FGVCAircraft, tmp_path)
     path.unlink()
     message = refused(FGVCAircraft, tmp_path)
     assert f"no {path}" in message and "download.py fgvc_aircraft" in message

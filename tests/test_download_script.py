@@ -1,6 +1,7 @@
 """download.py and scripts/download.sh as a user calls them, on miniature archives that a local server has."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib.util
@@ -303,6 +304,52 @@ def test_a_half_extracted_archive_is_repaired(monkeypatch, server, pack, tmp_pat
     assert len(server.seen) == asked
 
 
+def test_an_empty_folder_is_repaired_in_the_first_call(monkeypatch, server, pack, tmp_path):
+    """The list that says what is missing comes after the archive was skipped; links to other disks stay."""
+    split = made_split("eurosat")
+    pictures = {f"2750/{path}": b"x" for part in split.values() for path, _, _ in part}
+    monkeypatch.setattr(EuroSAT, "published", Sizes(10, 30, 20, 10))
+    named = {"EuroSAT.zip": pack(make_zip, pictures), "split_zhou_EuroSAT.json": json.dumps(split).encode()}
+    miniature(monkeypatch, server, "eurosat", **named)
+    (tmp_path / "eurosat").mkdir()
+    elsewhere = tmp_path / "disk"
+    elsewhere.mkdir()
+    (tmp_path / "eurosat/2750").symlink_to(elsewhere)
+    replace_file = os.replace
+
+    def across(source, target):
+        inside = [str(Path(path).resolve()).startswith(str(elsewhere)) for path in (source, target)]
+        if inside[0] != inside[1]:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", across)
+    main("eurosat", "--root", tmp_path, "--mirror", server.url)
+    assert sum(path.is_file() for path in elsewhere.rglob("*")) == 60
+    assert (tmp_path / "eurosat/split_zhou_EuroSAT.json").stat().st_mode & 0o077 == 0o077 & (0o666 & ~umask())
+
+
+def test_an_archive_that_lacks_listed_images_is_no_success(monkeypatch, server, pack, tmp_path):
+    split = made_split("eurosat")
+    monkeypatch.setattr(EuroSAT, "published", Sizes(10, 30, 20, 10))
+    named = {"EuroSAT.zip": pack(make_zip, {"2750/a": b""}), "split_zhou_EuroSAT.json": json.dumps(split).encode()}
+    miniature(monkeypatch, server, "eurosat", **named)
+    monkeypatch.setattr(install, "incomplete", contents.incomplete)
+    with pytest.raises(SystemExit, match="images that the lists of eurosat name are missing in 2750 and not in its"):
+        main("eurosat", "--root", tmp_path, "--mirror", server.url)
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_mirror_without_a_scheme(tmp_path):
+    with pytest.raises(SystemExit, match="an address starts with http"):
+        main("eurosat", "--root", tmp_path, "--mirror", "lab:8000/x")
+
+
 def devkit(path: Path) -> None:
     """ImageNet's: synsets 1 to 3 are classes, the fourth is a parent of some; pictures of 2, 1, 3, 2."""
     rows = [(k + 1, SYNSETS[k], "words", "gloss", children) for k, children in enumerate([0, 0, 0, 2])]
@@ -369,13 +416,15 @@ def test_imagenet_goes_on_after_the_synsets_that_are_done(by_hand, monkeypatch):
 
 
 def test_imagenet_repairs_a_class_folder_and_a_picture(by_hand):
-    main("imagenet", "--root", by_hand)
+    with pytest.raises(SystemExit, match="are missing in images and not in its archive"):  # which have 3 of 1000
+        main("imagenet", "--root", by_hand)
     before = laid_out(by_hand)
     shutil.rmtree(by_hand / "imagenet/images/train" / SYNSETS[1])
     shutil.rmtree(by_hand / "imagenet/images/val" / SYNSETS[0])
     mine = by_hand / "imagenet/images/train" / SYNSETS[0] / f"{SYNSETS[0]}_0.JPEG"
     mine.write_bytes(b"mine")
-    assert "files are missing in images; they are added" in main("imagenet", "--root", by_hand)
+    with pytest.raises(SystemExit):
+        main("imagenet", "--root", by_hand)
     assert laid_out(by_hand) == before and mine.read_bytes() == b"mine"
 
 

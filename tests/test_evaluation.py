@@ -172,3 +172,28 @@ def test_a_folder_is_of_one_evaluation(place, tmp_path):
         evaluation(place, x, bundle="tiny.npz", flags=flags)
     with pytest.raises(SystemExit, match=r"^error: .*x holds the record of an evaluation; choose another"):
         run_here(*flags, *bundle_args(place / "some.npz", x))
+
+
+def test_the_record_of_something_else_is_not_overwritten(place, tmp_path):
+    evaluation(place, tmp_path / "x")
+    before = (tmp_path / "x/result.json").read_bytes()
+    with pytest.raises(
+        SystemExit, match=r"holds a record with dataset 'some', not 'tiny'; choose another --output-dir"
+    ):
+        evaluation(place, tmp_path / "x", bundle="tiny.npz")
+    with pytest.raises(SystemExit, match=r"holds the record of an evaluation; choose another --output-dir"):
+        run_here(*bundle_args(place / "some.npz", tmp_path / "x"))
+    assert (tmp_path / "x/result.json").read_bytes() == before
+    evaluation(place, tmp_path / "x")  # the same again
+
+
+def test_a_list_of_picks_in_the_home_folder_is_hashed(tmp_path, monkeypatch):
+    from ccli.trainers.options import plain_config
+    from helpers import config
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    seen = set()
+    for content in ("{}", "{} "):
+        (tmp_path / "picks.json").write_text(content)
+        seen.add(plain_config(config(PICKS="~/picks.json"))["DATASET"]["PICKS"])
+    assert len(seen) == 2 and all(name.startswith("picks.json ") for name in seen)

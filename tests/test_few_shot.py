@@ -66,7 +66,7 @@ def test_every_published_file_is_covered():
 @pytest.mark.parametrize("seed", [0, 1, 2, 3, 1234])
 @pytest.mark.parametrize("shots", [1, 2, 4, 8, 16])
 def test_the_same_draw_as_code_of_its_own(tmp_path, seed, shots):
-    sizes = {"train": {k: 10 + 3 * k for k in range(5)}, "val": {k: 3 + k for k in range(5)}, "test": {}}
+    sizes = {"train": {k: 10 + 3 * k for k in range(5)}, "val": {k: 3 + k for k in range(5)}, "test": {0: 1}}
     data = write_split(tmp_path / "split.json", sizes)
     split = read_split(tmp_path / "split.json")._asdict()
     assert our_draw(split, shots, seed) == published_draw(data, shots, seed)

@@ -175,6 +175,33 @@ def test_differences_to_a_trainer_by_hand():
         results_table([*records, make(50, cfg="rn101")], against="CCLI")
 
 
+def test_base_and_new_have_a_harmonic_mean_and_are_no_targets():
+    # 2 * 0.6 * 0.3 / 0.9 = 0.4 and 2 * 0.5 * 0.5 / 1 = 0.5: 45 ± 7.07
+    rows = {"base": (60, 50), "new": (30, 50)}
+    records = [
+        make(c, seed, "CoOp", f"dtd ({part})", **({"trained_on": "dtd (base)"} if part == "new" else {}))
+        for part, correct in rows.items() for seed, c in enumerate(correct, 1)
+    ]  # fmt: skip
+    zero = [
+        make(c, seed, "ZeroshotCLIP", f"dtd ({part})") for part, c in (("base", 40), ("new", 40)) for seed in (1, 2)
+    ]
+    table = cells(results_table(records + zero))
+    assert table[0][1:] == [
+        "dtd (base), 16 shots",
+        "dtd (new), 16 shots",
+        "dtd, harmonic mean of base and new, 16 shots",
+    ]
+    assert table[1] == ["CoOp", "**55.00 ± 7.07**", "**40.00 ± 14.14**", "**45.00 ± 7.07**"]
+    assert table[2] == ["ZeroshotCLIP", "40.00 ± 0.00", "**40.00 ± 0.00**", "40.00 ± 0.00"]
+
+
+def test_halves_of_classes_are_left_out_of_the_mean_of_targets():
+    plain = [make(70, dataset="s"), *(make(c, dataset=d, trained_on="s") for d, c in (("v2", 40), ("a", 60)))]
+    halves = [make(90, dataset=d, trained_on="s") for d in ("s (new)", "v2 (base)")]
+    head, row = cells(results_table(plain + halves))
+    assert row[head.index("mean of targets, 16 shots")] == "50.00"
+
+
 def test_published_rows_are_marked_and_never_bold():
     published = [
         Published("dtd", "TipAdapter", "RN50", 16, Fraction(9, 10)),

@@ -17,7 +17,7 @@ from ccli.batches import FeatureBatches
 from ccli.clip import PRECISIONS
 from ccli.errors import CcliError, nearest
 from ccli.methods.training import step, train
-from ccli.runs import fingerprint, read_record, versions, write_record
+from ccli.runs import fingerprint, is_done, is_evaluation, read_record, versions, write_record
 from ccli.task import FewShotTask, Split
 
 from .checkpoints import (
@@ -27,6 +27,7 @@ from .checkpoints import (
     read_checkpoint,
     read_classes,
     read_options,
+    refuse_another_record,
     why_no_record,
     write_run,
 )
@@ -117,6 +118,8 @@ class FeatureTrainer(TrainerX):
     def before_train(self) -> None:
         options = plain_config(self.cfg) | {"weights": self.source.weights}
         folder = self.cfg.RESUME or self.output_dir
+        if is_done(self.output_dir) and is_evaluation(read_record(self.output_dir)):
+            raise CcliError(f"{self.output_dir} holds the record of an evaluation; choose another --output-dir")
         if has_checkpoint(folder, HEAD):
             check_same_run(folder, options)
         elif self.cfg.RESUME:
@@ -208,7 +211,9 @@ class FeatureTrainer(TrainerX):
         if reason:
             print(f"No record is written: {reason}")
         else:
-            write_record(self.output_dir, self.evaluation_record(self.loaded[0]))
+            record = self.evaluation_record(self.loaded[0])
+            refuse_another_record(self.output_dir, record)
+            write_record(self.output_dir, record)
         return result
 
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:

@@ -113,6 +113,23 @@ def why_no_record(run: str, epoch: int | None, folder: str, split: str) -> str:
     return ""
 
 
+def refuse_another_record(folder: str | Path, record: dict) -> None:
+    """Refuse to write a record over that of something else.
+
+    Raises:
+        CcliError: `folder` holds the record of another data set, method, number of shots, seed or source.
+    """
+    if not is_done(folder):
+        return
+    there = read_record(folder)
+    for key in ("dataset", "trainer", "cfg", "shots", "seed", "trained_on"):
+        if there.get(key) != record.get(key):
+            raise CcliError(
+                f"{folder} holds a record with {key} {there.get(key)!r}, not {record.get(key)!r}; choose another "
+                "--output-dir or remove that folder"
+            )
+
+
 def is_evaluated(run: str, folder: str) -> bool:
     """Whether the record in `folder` is of `run` as it is now: of the same record, which is not newer."""
     written = [(Path(place) / RECORD).stat().st_mtime_ns for place in (run, folder)]

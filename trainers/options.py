@@ -23,7 +23,8 @@ def plain_config(cfg) -> dict:
 
 def _file_name(path: str) -> str:
     """A file's name and the start of its SHA-256, so that another file of the same name is told apart."""
-    if not Path(path).is_file():
-        return Path(path).name
+    path = Path(path).expanduser()
+    if not path.is_file():
+        return path.name
     with open(path, "rb") as file:
-        return f"{Path(path).name} {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+        return f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"

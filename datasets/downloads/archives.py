@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tarfile
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from ccli.atomic import moved_into_place
 from ccli.errors import CcliError
 
 from .fetch import disk_error, in_words
@@ -40,6 +42,8 @@ def extract(archive: Path, into: Path, brings: Sequence[str], rename: Mapping[st
         return []
     scratch = into / f".{archive.name}.part"
     try:
+        if scratch.is_symlink():
+            scratch.unlink()
         shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
         into.mkdir(parents=True, exist_ok=True)
         _fits(archive, into, members)
@@ -60,7 +64,8 @@ def _wanted(archive: Path, members: list[Member], brings: Sequence[str]) -> list
     deep = len(prefix)
     found = [m._replace(parts=m.parts[deep:]) for m in members if m.parts[:deep] == prefix and len(m.parts) > deep]
     tops = {m.parts[0] for m in found}
-    lacks = [name for name in brings if name not in tops and not _is_pattern(name)]
+    folders = {m.parts[0] for m in found if len(m.parts) > 1}
+    lacks = [name for name in brings if name not in (tops if "." in name else folders) and not _is_pattern(name)]
     if lacks:
         raise CcliError(
             f"{archive} holds no {lacks[0]!r}: it is not the archive that was expected; delete it and run again"
@@ -101,8 +106,17 @@ def _into_place(scratch: Path, into: Path, brings: Sequence[str]) -> list[str]:
 
 def move(source: Path, target: Path) -> None:
     """Move a file or folder; into a folder that is there, file by file."""
-    if not target.is_dir():
-        os.replace(source, target)
-        return
+    if not (source.is_dir() and target.is_dir()):
+        try:
+            os.replace(source, target)
+            return
+        except OSError as error:
+            if error.errno != errno.EXDEV:  # a folder that is a link to another disk
+                raise
+        if not source.is_dir():
+            with moved_into_place(target) as scratch:
+                shutil.copyfile(source, scratch)
+            return
+        target.mkdir()
     for part in sorted(source.iterdir()):
         move(part, target / part.name)

@@ -42,6 +42,9 @@ def check_dataset(name: str, root: str | Path) -> list[str]:
             each = f"{least} to {most}" if least < most else f"{least}"
             print(f"{part:5}  {counts.total():8,} images  {len(counts):5,} classes  {each} a class")
         problems += _wrong_counts(part, counts, getattr(pools, part), loader.published)
+    paths = Counter(path for part in PARTS for path, _, _ in getattr(pools, part))
+    twice = sorted(path for path, count in paths.items() if count > 1)
+    problems += [f"{len(twice)} images are listed twice, first {twice[0]}"] if twice else []
     problems += _wrong_images(loader, folder, pools)
     for problem in problems[1:]:  # the caller says the first, and how many there are
         print(problem)

@@ -62,16 +62,25 @@ def fetch(file: File, folder: Path, mirror: str = "", problem: Callable[[Path], 
         except _Failed as failed:
             failures.append(f"{url}: {failed}")
         else:
-            wrong = what_is_wrong(part, file, problem)
-            if not wrong:
-                os.replace(part, target)
-                remove_parts(target)
-                return target
-            part.unlink()
+            try:
+                wrong = what_is_wrong(part, file, problem)
+                if not wrong:
+                    part.chmod(0o666 & ~_umask())  # gdown's temporary files are for their owner alone
+                    os.replace(part, target)
+                    remove_parts(target)
+                    return target
+            finally:
+                part.unlink(missing_ok=True)
             failures.append(f"{url}: {wrong}; what came is removed")
         if url != urls[-1]:
             print(f"{failures[-1]}; trying the next address", file=sys.stderr)
     raise CcliError(f"cannot get {file.name} from {'; '.join(failures) or 'anywhere'}. {by_hand(file, target)}")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def with_mirror(file: File, mirror: str) -> list[str]:

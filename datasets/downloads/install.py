@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from dataclasses import replace
@@ -45,14 +46,24 @@ def install(name: str, root: Path, mirror: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         lock = _alone(folder)
         try:
-            for step in source.steps:
+            skipped = [step for step in source.steps if not _do(step, folder, name, mirror)]
+            for step in skipped if incomplete(name, folder) else ():  # a list has come since
                 _do(step, folder, name, mirror)
+            missing = incomplete(name, folder)
         finally:
             lock.release()
     except OSError as error:
         raise disk_error(folder, error) from error
+    if missing:
+        raise CcliError(
+            f"images that the lists of {name} name are missing in {', '.join(sorted(missing))} and not in its archive; "
+            f"`python download.py {name} --root {shlex.quote(str(root))} --check` lists them"
+        )
     names = [name for step in source.steps for name in step.names]
-    print(f"{name}: {', '.join(names)} in place in {folder}; `python download.py {name} --root {root} --check` counts")
+    print(
+        f"{name}: {', '.join(names)} in place in {folder}; `python download.py {name} --root "
+        f"{shlex.quote(str(root))} --check` counts"
+    )
 
 
 def _alone(folder: Path) -> filelock.BaseFileLock:
@@ -66,12 +77,13 @@ def _alone(folder: Path) -> filelock.BaseFileLock:
     return lock
 
 
-def _do(step: Step, folder: Path, name: str, mirror: str) -> None:
+def _do(step: Step, folder: Path, name: str, mirror: str) -> bool:
+    """Whether there was something to do."""
     if not isinstance(step, Plain) and is_done(step, folder):  # plain files are verified each time
         missing = incomplete(name, folder) & {Path(top).parts[0] for top in step.names}
         if not missing:
             print(f"{name}: {', '.join(step.names)} is there; skipped")
-            return
+            return False
         print(f"{name}: files are missing in {', '.join(sorted(missing))}; they are added from the archive")
     match step:
         case Archive():
@@ -82,6 +94,7 @@ def _do(step: Step, folder: Path, name: str, mirror: str) -> None:
             lay_out(step, folder, synsets_in(folder))
         case Plain():
             _plain(step, folder, name, mirror)
+    return True
 
 
 def _plain(step: Plain, folder: Path, name: str, mirror: str) -> None:
