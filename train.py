@@ -138,7 +138,7 @@ def run(args: argparse.Namespace) -> None:
         known = registry.registered_names()
         if name not in known:
             raise CcliError(f"unknown {what} {name!r}; there are {', '.join(known)}.{nearest(name, known)}")
-    from ccli.trainers.base import check_trainable
+    from ccli.trainers.classes import check_trainable
 
     if not (args.eval_only or args.no_train):  # before anything is drawn or encoded
         check_trainable(

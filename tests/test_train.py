@@ -6,7 +6,7 @@ import time
 
 import pytest
 import torch
-from ccli.trainers.base import class_subset
+from ccli.trainers.classes import class_subset
 from ccli.trainers.sources import BundleSource
 from helpers import ROOT, SHARED, build, bundle_args, bundle_file, run_apart, run_here
 from torch.nn import functional as F

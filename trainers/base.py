@@ -31,6 +31,7 @@ from .checkpoints import (
     why_no_record,
     write_run,
 )
+from .classes import check_trainable, class_ids_of, class_subset
 from .options import plain_config
 from .sources import check_has_text, feature_source, make_task
 
@@ -125,7 +126,7 @@ class FeatureTrainer(TrainerX):
         elif self.cfg.RESUME:
             raise CcliError(f"--resume {folder}: no checkpoint there; give the output folder of an unfinished run")
         self._set_up()
-        write_run(self.output_dir, list(self.lab2cname.values()), _class_ids(self.dm.dataset), options)
+        write_run(self.output_dir, list(self.lab2cname.values()), class_ids_of(self.dm.dataset), options)
         try:
             super().before_train()
         except (FileNotFoundError, ValueError) as error:  # a checkpoint that is gone or damaged
@@ -236,7 +237,7 @@ class FeatureTrainer(TrainerX):
         self.head = self.head_from_state(state).to(self.device).eval()
         if HEAD in self._models:
             self._models[HEAD] = self.head
-        known, wanted = read_classes(directory), _class_ids(self.dm.dataset)
+        known, wanted = read_classes(directory), class_ids_of(self.dm.dataset)
         same = self.reads_class_names or known == wanted
         self.subset = None if same else class_subset(known, wanted).to(self.device)
 
@@ -281,34 +282,3 @@ class FeatureTrainer(TrainerX):
         start = time.time()
         yield
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.time() - start
-
-
-def check_trainable(name: str, dataset, trainer) -> None:
-    """Refuse to learn from a data set that has test images alone; both may be given as classes or as what they made.
-
-    Raises:
-        CcliError: the data set is for evaluation only, and the trainer needs shots.
-    """
-    if getattr(dataset, "test_only", False) and getattr(trainer, "uses_shots", True):
-        raise CcliError(f"{name} is for evaluation only: train on its source, then --eval-only --model-dir RUN")
-
-
-def class_subset(known: list[str], wanted: list[str]) -> torch.Tensor:
-    """Columns [n] of `known` class ids that are the `wanted` ones, in the order of the latter.
-
-    Raises:
-        CcliError: a wanted class is not known.
-    """
-    where = {name: k for k, name in enumerate(known)}
-    missing = [name for name in wanted if name not in where]
-    if missing:
-        raise CcliError(
-            f"the model knows {len(known)} classes, but not {missing[0]!r}"
-            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-            + " of this data set; train it on this one, or take a method that reads class names (CoOp, ZeroshotCLIP)"
-        )  # fmt: skip
-    return torch.tensor([where[name] for name in wanted])
-
-
-def _class_ids(dataset) -> list[str]:
-    return list(getattr(dataset, "class_ids", None) or dataset.classnames)
