@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 
 import pytest
+from helpers import SHARED
 
 from ccli.errors import CcliError
 from ccli.published import Published, read_published
@@ -238,6 +239,14 @@ def test_a_published_file(tmp_path):
     assert read_published(tmp_path / "p.csv") == [Published("dtd", "X", "RN50", 16, Fraction(9286, 10000))]
     with pytest.raises(CcliError, match=r"cannot read .*absent\.csv"):
         read_published(tmp_path / "absent.csv")
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no published numbers beside this checkout")
+def test_tip_adapters_published_numbers_beside_ours():
+    found = read_published(SHARED / "published_rn50.csv")
+    assert Published("caltech101", "TipAdapterF", "RN50", 16, Fraction(9286, 10000)) in found
+    table = cells(results_table([make(90, dataset="caltech101")], published=found))
+    assert ["TipAdapterF (RN50) ‡", "92.86"] in table and ["ZeroshotCLIP (RN50) ‡", "85.92"] in table
 
 
 def shifted(source, targets, seed=1, trainer="CCLI", trained_on="dtd", **other):
