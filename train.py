@@ -227,4 +227,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Threads that spin for long while they wait make small steps 60 times slower where another process wants the cores.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     main()
