@@ -72,7 +72,8 @@ def test_another_data_set_is_read_by_its_class_names(root, run, tmp_path):
     with torch.no_grad():
         assert torch.allclose(trainer.head.text_features(), whole.head.text_features()[::3], atol=1e-5)
     out = run_here(*args(root, tmp_path / "e", dataset="concept_shapes_r", flags=(*flags, "--load-epoch", 3)))
-    assert "* total: 16" in out
+    assert "* total: 16" in out  # the last epoch's checkpoint is the run's
+    assert read_record(tmp_path / "e")["predictions"] == record["predictions"]
 
 
 def test_base_to_new(root, tmp_path):

@@ -128,7 +128,12 @@ def test_where_no_record_is_written_a_line_says_why(place, tmp_path):
         return line
 
     assert "TEST.SPLIT is val" in why(evaluation(place, tmp_path / "x", "TEST.SPLIT", "val"))
-    assert "leave out --load-epoch 1" in why(evaluation(place, tmp_path / "x", flags=("--load-epoch", 1)))
+    earlier = place / "run/head/model.pth.tar-0"
+    earlier.write_bytes((place / "run/head/model.pth.tar-1").read_bytes())
+    assert "leave out --load-epoch 0" in why(evaluation(place, tmp_path / "x", flags=("--load-epoch", 0)))
+    earlier.unlink()
+    evaluation(place, tmp_path / "last", flags=("--load-epoch", 1))  # as the run ended
+    assert (tmp_path / "last/result.json").exists()
     args = bundle_args(place / "tiny.npz", tmp_path / "x", trainer="ZeroshotCLIP")
     assert "give --model-dir RUN" in why(run_here("--eval-only", *args))
     result = place / "run/result.json"

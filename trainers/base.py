@@ -21,6 +21,7 @@ from ccli.runs import fingerprint, is_done, is_evaluation, read_record, versions
 from ccli.task import FewShotTask, Split
 
 from .checkpoints import (
+    HEAD,
     check_evaluation,
     check_same_run,
     has_checkpoint,
@@ -35,7 +36,6 @@ from .classes import check_trainable, class_ids_of, class_subset
 from .options import plain_config
 from .sources import check_has_text, feature_source, make_task
 
-HEAD = "head"  # the name of the registered model, and of its folder of checkpoints
 OF_THE_RUN = ("trainer", "cfg", "backbone", "shots", "seed", "protocol", "selected_by", "hyper_parameters")
 
 

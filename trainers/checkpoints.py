@@ -11,6 +11,7 @@ from ccli.atomic import moved_into_place
 from ccli.errors import CcliError, first_line
 from ccli.runs import RECORD, fingerprint, is_done, read_record
 
+HEAD = "head"  # the name of the registered model, and of its folder of checkpoints
 RUN = "run.json"  # what a run started as: its classes and its options
 IRRELEVANT = ("TEST", "TRAIN", "USE_CUDA", "VERBOSE")  # options that a resumed run may change
 
@@ -104,13 +105,19 @@ def why_no_record(run: str, epoch: int | None, folder: str, split: str) -> str:
         return f"TEST.SPLIT is {split}, and a record speaks of test images"
     if not run:
         return "it would be of a finished run; give --model-dir RUN"
-    if epoch is not None:
+    if epoch is not None and not _is_last(Path(run), epoch):
         return f"it would be of the run as it ended; leave out --load-epoch {epoch}"
     if not is_done(run):
         return f"{run} has no readable {RECORD}; finish that run"
     if (Path(folder) / RUN).exists():
         return f"{folder} is a training run's own folder; give another --output-dir"
     return ""
+
+
+def _is_last(run: Path, epoch: int) -> bool:
+    """Whether an epoch's checkpoint is that of the run's end."""
+    pointer = run / HEAD / "checkpoint"
+    return pointer.is_file() and pointer.read_text().strip() == f"model.pth.tar-{epoch}"
 
 
 def refuse_another_record(folder: str | Path, record: dict) -> None:

@@ -13,7 +13,8 @@ from ccli.errors import CcliError
 from ccli.methods.training import correct, warm_cosine
 from ccli.task import FewShotTask
 
-from .base import HEAD, FeatureTrainer
+from .base import FeatureTrainer
+from .checkpoints import HEAD
 
 BEST = "best.safetensors"  # of the epochs so far, beside the checkpoints: a resumed run needs it
 
