@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -285,14 +286,15 @@ def test_a_disk_that_is_really_full(server, tmp_path):
 def test_control_c_keeps_the_part(server, tmp_path):
     server.cut, server.gate = [1_500_000], threading.Event()
     code = (
-        "import sys; from pathlib import Path; from ccli.datasets.downloads.fetch import File, fetch\n"
+        "import signal, sys; from pathlib import Path; from ccli.datasets.downloads.fetch import File, fetch\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started with it ignored\n"
         "try: fetch(File('data.bin', (sys.argv[1],)), Path(sys.argv[2]))\n"
         "except KeyboardInterrupt: sys.exit(7)"
     )
     command = [sys.executable, "-c", code, f"{server.url}/data.bin", str(tmp_path)]
     with subprocess.Popen(command) as process:
         while not (any(p.stat().st_size >= CHUNK for p in tmp_path.glob("*.part")) or process.poll() is not None):
-            pass
+            time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 7
     server.gate.set()
