@@ -46,9 +46,15 @@ class GradientTrainer(FeatureTrainer):
     def make_optim(self, head: torch.nn.Module, task: FewShotTask):
         """The yaml's optimiser, on CoOp's schedule: one epoch at WARMUP_CONS_LR, then a cosine per epoch."""
         optim = build_optimizer(head, self.cfg.OPTIM)
+        for group in optim.param_groups:
+            group["lr"] *= self.rate_share()
         return optim, warm_cosine(
             optim, self.batches_per_epoch(task), self.planned_epochs(), self.cfg.OPTIM.WARMUP_CONS_LR
         )
+
+    def rate_share(self) -> float:
+        """The share of OPTIM.LR that the authors took on this data set."""
+        return 1.0
 
     def _set_up(self) -> None:
         super()._set_up()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import torch
 from dassl.engine import TRAINER_REGISTRY
-from dassl.optim import build_optimizer
 
 from ccli.errors import CcliError
 from ccli.methods import task_residual
-from ccli.methods.training import warm_cosine
 from ccli.task import FewShotTask
 
 from .base import extend_cfg as extend_base
@@ -36,13 +34,8 @@ class TaskRes(GradientTrainer):
         shots = self.cfg.DATASET.NUM_SHOTS
         return 100 if 0 < shots < 8 else 200
 
-    def make_optim(self, head: torch.nn.Module, task: FewShotTask):
-        optim = build_optimizer(head, self.cfg.OPTIM)
-        for group in optim.param_groups:  # on ImageNet the authors took a tenth
-            group["lr"] = group["lr"] * self._constants().lr / task_residual.constants("").lr
-        return optim, warm_cosine(
-            optim, self.batches_per_epoch(task), self.planned_epochs(), self.cfg.OPTIM.WARMUP_CONS_LR
-        )
+    def rate_share(self) -> float:
+        return self._constants().lr / task_residual.constants("").lr  # on ImageNet a tenth
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         return task_residual.build(task, self.cfg.TRAINER.TASKRES.RESIDUAL_SCALE or self._constants().alpha)
