@@ -12,10 +12,13 @@ Fields of a record (all required, but for the two of an evaluation):
     accuracy          float, percent: 100 * correct / total
     per_class         list of {"name": str, "correct": int, "total": int}; their sums are correct and total
     predictions       list of int labels, one per test image, in test order
+    labels            list of int, the true ones, likewise
     hyper_parameters  dict
     seconds           dict phase -> seconds
     versions          dict, see `versions`
     config            str or dict
+
+A run that a sweep could not finish leaves `failed.txt`, the traceback, in its place; the next attempt removes it.
 
 `train.py --eval-only --model-dir RUN` leaves a record of the test images it saw; trainer, cfg, backbone, shots, seed,
 protocol, selected_by and hyper_parameters are RUN's there, and it has
@@ -44,7 +47,8 @@ from ccli.atomic import moved_into_place
 from ccli.errors import CcliError
 
 RECORD = "result.json"
-VERSION = 1
+FAILURE = "failed.txt"
+VERSION = 2
 PROTOCOLS = ("validation", "fixed", "paper")
 SELECTED_BY = ("none", "validation", "cross-validation", "default", "fixed", "test")
 NOT_COMPARED = ("seconds", "versions")  # they change from run to run without the result changing
@@ -72,6 +76,7 @@ def _is_share(value: Any) -> bool:
 
 _TEXT = (_is_text, "a non-empty string")
 _DICT = (lambda v: isinstance(v, dict), "a dict")
+_LABELS = (lambda v: isinstance(v, list) and all(map(_is_int, v)), "a list of integers")
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "version": (_is_int, "an integer"),
     "dataset": _TEXT,
@@ -89,7 +94,8 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: isinstance(v, list) and all(map(_is_share, v)),
         'a list of {"name", "correct", "total"} with correct <= total',
     ),
-    "predictions": (lambda v: isinstance(v, list) and all(map(_is_int, v)), "a list of integers"),
+    "predictions": _LABELS,
+    "labels": _LABELS,
     "hyper_parameters": _DICT,
     "seconds": (
         lambda v: isinstance(v, dict) and all(_is_number(s) and s >= 0 for s in v.values()),
@@ -128,8 +134,12 @@ def _contradiction(record: dict[str, Any]) -> str | None:
         summed = sum(share[name] for share in record["per_class"])
         if summed != record[name]:
             return f"has {name} = {record[name]}, but the {name} of per_class sum to {summed}"
-    if len(record["predictions"]) != total:
-        return f"has {len(record['predictions'])} predictions for {total} test images"
+    for name in ("predictions", "labels"):
+        if len(record[name]) != total:
+            return f"has {len(record[name])} {name} for {total} test images"
+    right = sum(a == b for a, b in zip(record["predictions"], record["labels"]))
+    if right != correct:
+        return f"has correct = {correct}, but {right} predictions are their image's label"
     if record["selected_by"] == "test" and record["protocol"] != "paper":
         return (
             f"has selected_by = test under protocol {record['protocol']}; only protocol paper may look at the test set"
@@ -237,7 +247,8 @@ def find_records(root: str | Path) -> tuple[list[tuple[Path, dict[str, Any]]], l
     """Every record below a folder.
 
     Returns:
-        (records, problems): records are (path, record), sorted by path; problems are one line for each bad record.
+        (records, problems): records are (path, record), sorted by path; problems are one line for each bad record and
+        for each failed run.
 
     Raises:
         CcliError: there is no such folder.
@@ -251,7 +262,17 @@ def find_records(root: str | Path) -> tuple[list[tuple[Path, dict[str, Any]]], l
             records.append((path, read_record(path)))
         except CcliError as error:
             problems.append(str(error))
+    failed = [path for path in sorted(root.rglob(FAILURE)) if not (path.parent / RECORD).exists()]
+    problems += [f"{path.parent} failed: {_last_line(path)}" for path in failed]
     return records, problems
+
+
+def _last_line(path: Path) -> str:
+    """A traceback's last line, which says what was wrong."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2][:300]
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror or error})"
 
 
 def same_record(a: dict[str, Any], b: dict[str, Any]) -> list[str]:

@@ -132,6 +132,7 @@ def record(folder, correct, seed, dataset="dtd", trainer="CCLI", **more):
         "accuracy": 100 * correct / 4,
         "per_class": [{"name": "dotted", "correct": correct, "total": 4}],
         "predictions": [0] * correct + [1] * (4 - correct),
+        "labels": [0] * 4,
         "hyper_parameters": {},
         "seconds": {},
         "versions": {},

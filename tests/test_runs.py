@@ -12,7 +12,7 @@ from ccli import runs
 from ccli.errors import CcliError
 
 GOOD = {
-    "version": 1,
+    "version": 2,
     "dataset": "dtd",
     "trainer": "CCLI",
     "cfg": "rn50",
@@ -26,6 +26,7 @@ GOOD = {
     "accuracy": 100 * 2 / 3,
     "per_class": [{"name": "dotted", "correct": 1, "total": 1}, {"name": "lined", "correct": 1, "total": 2}],
     "predictions": [0, 1, 0],
+    "labels": [0, 1, 1],
     "hyper_parameters": {"alpha": 0.1, "epochs": 20},
     "seconds": {"train": 1.5, "test": 0.25},
     "versions": {"python": "3.11"},
@@ -78,7 +79,7 @@ def test_a_temporary_file_left_by_a_kill_is_no_record(tmp_path):
 
 
 BAD = [
-    ({"version": 2}, "version 2"),
+    ({"version": 1}, "version 1"),
     ({"accuracy": 66.7}, "accuracy = 66.7"),
     ({"accuracy": float("nan")}, "finite"),
     ({"correct": 3, "accuracy": 100.0}, "correct of per_class sum to 2"),
@@ -88,6 +89,8 @@ BAD = [
     ({"per_class": [{"name": "dotted", "correct": 2, "total": 1}]}, "per_class"),
     ({"predictions": [0, 1]}, "2 predictions for 3"),
     ({"predictions": [0, 1, 0.0]}, "list of integers"),
+    ({"labels": [0, 1]}, "2 labels for 3"),
+    ({"labels": [1, 1, 1]}, "1 predictions are their image's label"),
     ({"protocol": "Paper"}, "one of validation, fixed, paper"),
     ({"selected_by": "luck"}, "one of none"),
     ({"selected_by": "test"}, "only protocol paper"),
@@ -202,3 +205,12 @@ def test_versions_names_absent_packages_and_does_not_import_torch(monkeypatch):
 def test_versions_counts_threads_once_torch_is_there():
     torch = pytest.importorskip("torch")
     assert runs.versions()["threads"] == torch.get_num_threads()
+
+
+def test_a_failed_run_is_a_problem_until_it_is_done(tmp_path, record):
+    runs.write_record(tmp_path / "seed1", record)
+    (tmp_path / "seed1" / runs.FAILURE).write_text("an attempt before")
+    (tmp_path / "seed2").mkdir()
+    (tmp_path / "seed2" / runs.FAILURE).write_text("Traceback\n  line\nccli.errors.CcliError: no images\n")
+    found, problems = runs.find_records(tmp_path)
+    assert len(found) == 1 and problems == [f"{tmp_path / 'seed2'} failed: ccli.errors.CcliError: no images"]

@@ -269,7 +269,8 @@ class FeatureTrainer(TrainerX):
             "per_class": [
                 {"name": name, "correct": correct[k], "total": total[k]} for k, name in self.lab2cname.items()
             ],
-            "predictions": list(predicted), "seconds": {k: round(v, 3) for k, v in self.seconds.items()},
+            "predictions": list(predicted), "labels": list(true),
+            "seconds": {k: round(v, 3) for k, v in self.seconds.items()},
             "versions": versions(), "config": plain_config(self.cfg),
         }  # fmt: skip
 
