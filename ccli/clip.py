@@ -136,6 +136,13 @@ class FrozenClip:
         return open_clip.get_tokenizer(f"local-dir:{self._weights.parent}" if self._weights else self._architecture)
 
 
+def files_stamp(name: str) -> tuple:
+    """Changes when the local files behind a backbone's name do; empty where a name is not that of a file."""
+    weights = _local_weights(name)
+    parts = [weights, weights.parent / _CONFIG] if weights else [Path(name.partition("@")[2]).expanduser()]
+    return tuple((p.stat().st_size, p.stat().st_mtime_ns) for p in parts if p.is_file())
+
+
 def _local_weights(name: str) -> Path | None:
     """The weights file, beside its configuration, that a name means; None where it means something else."""
     path = Path(__file__).parent / "demo_clip" if name == DEMO else Path(name).expanduser()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -32,6 +33,8 @@ class FeatureStore:
 
     def __init__(self, clip: FrozenClip, folder: str | Path, root: str | Path):
         self.clip, self.folder, self.root = clip, Path(folder), Path(os.path.abspath(root))
+        self._below = os.path.join(self.root, "")
+        self._stores: dict[str, RowStore] = {}  # what was read stays at hand
 
     def images(self, paths: Sequence[str | Path], what: str = "images") -> torch.Tensor:
         """Features [n, D] of images as the model's own preprocessing sees them (resized, centre crop); not normalised.
@@ -67,7 +70,13 @@ class FeatureStore:
                 yield rows, self.clip.encode_text(batch + [""] * (BATCH - len(rows)))[: len(rows)]
 
         spec = {"text": 1, "weights": self.clip.facts.fingerprint, "precision": self.clip.precision}
-        return RowStore(self.folder, spec).rows(list(texts), encode)
+        return self._rows(spec).rows(list(texts), encode)
+
+    def _rows(self, spec: dict) -> RowStore:
+        name = json.dumps(spec)
+        if name not in self._stores:
+            self._stores[name] = RowStore(self.folder, spec)
+        return self._stores[name]
 
     def _spec(self, view: str) -> dict:
         facts = {k: v for k, v in asdict(self.clip.facts).items() if k not in ("fingerprint", "logit_scale")}
@@ -77,14 +86,13 @@ class FeatureStore:
         }  # fmt: skip
 
     def _key(self, path: str | Path) -> str:
-        path = Path(path)
         try:
-            stat = path.stat()
+            stat = os.stat(path)
         except OSError as error:
             raise CcliError(f"image {path} cannot be read ({error.strerror}); check the data set's folder") from error
-        full = Path(os.path.abspath(path))  # links are not followed: a data set may be links into another disk
-        name = full.relative_to(self.root) if full.is_relative_to(self.root) else full
-        return f"{name}|{stat.st_size}|{stat.st_mtime_ns}"
+        full = os.path.abspath(path)  # links are not followed: a data set may be links into another disk
+        # strings, not Path: every run asks for all its images
+        return f"{full.removeprefix(self._below)}|{stat.st_size}|{stat.st_mtime_ns}"
 
     def _encode(self, spec: dict, keys: list[str], work: list, what: str) -> torch.Tensor:
         def encode(missing: list[int]) -> Iterator[tuple[list[int], torch.Tensor]]:
@@ -93,7 +101,7 @@ class FeatureStore:
                     padded = images + [images[0]] * (BATCH - len(images))
                     yield rows, self.clip.encode_image(torch.stack(padded))[: len(rows)]
 
-        return RowStore(self.folder, spec).rows(keys, encode)
+        return self._rows(spec).rows(keys, encode)
 
     def _pixels(self, path: str | Path, view: tuple[int, tuple[float, float]] | None) -> torch.Tensor:
         """One preprocessed image [3, H, W]."""

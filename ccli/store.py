@@ -40,12 +40,7 @@ class RowStore:
         self.folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:16]
         self._where: dict[bytes, tuple[str, int]] = {}  # key -> block, row
         self._blocks: dict[str, torch.Tensor] = {}
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not (self.folder / "spec.json").exists():
-                _write(self.folder / "spec.json", text.encode())
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from error
+        self._spec = text
 
     def rows(self, keys: Sequence[str], encode: Encode) -> torch.Tensor:
         """The rows of `keys`, float32 [len(keys), D]; those that are missing are encoded, each key once, and kept.
@@ -56,12 +51,26 @@ class RowStore:
         digests = [_digest(key) for key in keys]
         self._refresh()
         if any(d not in self._where for d in digests):
+            self._make_folder()
             with self._lock():
                 self._refresh(remove=True)  # another process may have encoded them meanwhile
                 missing = {d: k for k, d in enumerate(digests) if d not in self._where}
                 for positions, features in encode(list(missing.values())):
                     self._add([digests[k] for k in positions], features)
         return self._gather(digests)
+
+    def missing(self, keys: Sequence[str]) -> list[int]:
+        """Positions of the keys whose rows are not there."""
+        self._refresh()
+        return [k for k, key in enumerate(keys) if _digest(key) not in self._where]
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not (self.folder / "spec.json").exists():
+                _write(self.folder / "spec.json", self._spec.encode())
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
 
     def _gather(self, digests: list[bytes]) -> torch.Tensor:
         places: dict[str, list[tuple[int, int]]] = {}

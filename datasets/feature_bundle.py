@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 
-from ccli.bundles import read_bundle
+from ccli.bundles import Bundle, read_bundle
 from ccli.errors import CcliError
 
 from .draw import draw_train_val, subsample
@@ -30,7 +31,7 @@ class FeatureBundle(DatasetBase):
         path = str(Path(cfg.DATASET.BUNDLE).expanduser())
         if cfg.DATASET.get("PICKS", ""):
             raise CcliError("DATASET.PICKS names image files, which a bundle has not; leave one of them out")
-        bundle, which = read_bundle(path), cfg.DATASET.get("SUBSAMPLE_CLASSES", "all")
+        bundle, which = _read(path), cfg.DATASET.get("SUBSAMPLE_CLASSES", "all")
         self.short_name = Path(path).stem + (f" ({which})" if which != "all" else "")
         pools = {"train": bundle.train.labels, "val": [] if bundle.val is None else bundle.val.labels}
         labels = [list(map(int, pool)) for pool in pools.values()]
@@ -49,6 +50,19 @@ class FeatureBundle(DatasetBase):
             test=items(bundle.test),
         )
         self.class_ids = list(bundle.classnames)
+
+
+def _read(path: str) -> Bundle:
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return read_bundle(path)  # which says what is wrong
+    return _read_once(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)  # the runs of a sweep follow one another in one process
+def _read_once(path: str, _size: int, _changed: int) -> Bundle:
+    return read_bundle(path)
 
 
 def _rows_left(rows: list[int], labels: list[int], kept: dict[int, int]) -> torch.Tensor:

@@ -179,7 +179,7 @@ def test_a_pickle_among_the_blocks_never_runs(tiny_clip, many_images, tmp_path, 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CcliError, match=r"cannot write features to .*file/store.*CCLI_STORE") as caught:
-        RowStore(tmp_path / "file" / "store", {})
+        RowStore(tmp_path / "file" / "store", {}).rows(["key"], lambda missing: [])
     assert "\n" not in str(caught.value)
 
 

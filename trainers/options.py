@@ -6,8 +6,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import yaml
-
 
 def plain_config(cfg) -> dict:
     """The configuration as plain values, without the places of this machine."""
@@ -18,7 +16,7 @@ def plain_config(cfg) -> dict:
     for key in ("BUNDLE", "PICKS"):
         if key in cfg.DATASET:
             cfg.DATASET[key] = _file_name(cfg.DATASET[key])
-    return json.loads(json.dumps(yaml.safe_load(cfg.dump())))
+    return json.loads(json.dumps(cfg))
 
 
 def _file_name(path: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
 
 from ccli.bundles import array_names
-from ccli.clip import FrozenClip
+from ccli.clip import FrozenClip, files_stamp
 from ccli.concepts.vocabulary import Vocabulary, read_vocabulary, without_class_names
 from ccli.errors import CcliError
 from ccli.features import FeatureStore, class_text_features
@@ -87,10 +87,12 @@ class ImageSource:
         self.backbone = cfg.MODEL.BACKBONE.NAME
         if not self.backbone:
             raise CcliError("no backbone: give --backbone NAME or MODEL.BACKBONE.NAME in the trainer's yaml")
-        self.clip = FrozenClip(self.backbone, device, cfg.FEATURES.PRECISION)
         self.classnames = tuple(dataset.classnames)
-        root = cfg.DATASET.ROOT or "."
-        self.store = FeatureStore(self.clip, store_folder(cfg), root)
+        self.store = _open_store(
+            self.backbone, files_stamp(self.backbone), cfg.FEATURES.PRECISION, device, store_folder(cfg).absolute(),
+            os.path.abspath(cfg.DATASET.ROOT or "."),
+        )  # fmt: skip
+        self.clip = self.store.clip
 
     @property
     def weights(self) -> str:
@@ -128,6 +130,12 @@ class ImageSource:
     def _split(self, items, what: str) -> Split:
         features = unit(self.store.images([item.impath for item in items], what))
         return Split(features, torch.tensor([item.label for item in items])).to(self.device)
+
+
+@lru_cache(maxsize=4)  # the runs of a sweep follow one another in one process
+def _open_store(backbone: str, _stamp: tuple, precision: str, device: torch.device, folder: Path, root: str):
+    """A model and its features, which a later run finds as this one left them."""
+    return FeatureStore(FrozenClip(backbone, device, precision), folder, root)
 
 
 def store_folder(cfg) -> Path:
