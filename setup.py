@@ -10,8 +10,11 @@ setup(
     packages=[
         *("ccli", "ccli.concepts", "ccli.methods", "ccli.demo_clip"),
         *("ccli.trainers", "ccli.datasets", "ccli.datasets.downloads", "ccli.datasets.scenes", "ccli.configs"),
+        "ccli.sweeps",
     ],
-    package_dir={"ccli.trainers": "trainers", "ccli.datasets": "datasets", "ccli.configs": "configs"},
+    package_dir={
+        "ccli.trainers": "trainers", "ccli.datasets": "datasets", "ccli.configs": "configs", "ccli.sweeps": "sweeps",
+    },  # fmt: skip
     package_data={
         "ccli.concepts": ["vocabulary.txt"],
         "ccli.demo_clip": ["open_clip_config.json", "open_clip_model.safetensors"],

@@ -225,8 +225,15 @@ def main() -> None:
         sys.stdout.flush()
 
 
-if __name__ == "__main__":
+def share_cores() -> None:
+    """Set, before torch is imported, how threads wait.
+
+    Threads that spin for long while they wait make small steps 60 times slower where another process wants the cores.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Threads that spin for long while they wait make small steps 60 times slower where another process wants the cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+if __name__ == "__main__":
+    share_cores()
     main()

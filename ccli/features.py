@@ -29,11 +29,13 @@ class FeatureStore:
         clip: the model.
         folder: where features are kept, shared by all models.
         root: images are known by their path below this folder (and by size and time of change).
+        lock: who has another one encodes at the same time; give it to those that encode different images.
     """
 
-    def __init__(self, clip: FrozenClip, folder: str | Path, root: str | Path):
+    def __init__(self, clip: FrozenClip, folder: str | Path, root: str | Path, lock: str = "lock"):
         self.clip, self.folder, self.root = clip, Path(folder), Path(os.path.abspath(root))
         self._below = os.path.join(self.root, "")
+        self.lock = lock
         self._stores: dict[str, RowStore] = {}  # what was read stays at hand
 
     def images(self, paths: Sequence[str | Path], what: str = "images") -> torch.Tensor:
@@ -45,7 +47,7 @@ class FeatureStore:
             CcliError: an image is missing or unreadable (named).
         """
         keys = [self._key(path) for path in paths]
-        return self._encode(self._spec("centre"), keys, [(path, None) for path in paths], what)
+        return self._encode(self._spec(), keys, [(path, None) for path in paths], what)
 
     def views(
         self, paths: Sequence[str | Path], count: int, crop: tuple[float, float], what: str = "views"
@@ -54,9 +56,7 @@ class FeatureStore:
 
         View v of an image depends on its path and v alone, so it is the same for every run and seed.
         """
-        spec = self._spec(f"crop {crop[0]:g}-{crop[1]:g} flip")
-        images = [self._key(path) for path in paths]
-        keys = [f"{key}|{v}" for v in range(count) for key in images]
+        spec, keys = self._spec(crop), self._view_keys(paths, count)
         work = [(path, (v, crop)) for v in range(count) for path in paths]
         rows = self._encode(spec, keys, work, what)
         return rows.view(count, len(paths), rows.shape[1])
@@ -75,10 +75,23 @@ class FeatureStore:
     def _rows(self, spec: dict) -> RowStore:
         name = json.dumps(spec)
         if name not in self._stores:
-            self._stores[name] = RowStore(self.folder, spec)
+            self._stores[name] = RowStore(self.folder, spec, self.lock)
         return self._stores[name]
 
-    def _spec(self, view: str) -> dict:
+    def missing(
+        self, paths: Sequence[str | Path], count: int = 0, crop: tuple[float, float] | None = None
+    ) -> list[str | Path]:
+        """Those of the images that are still to be encoded, or of which one of `count` views is."""
+        keys = self._view_keys(paths, count) if crop else [self._key(path) for path in paths]
+        rows = self._rows(self._spec(crop)).missing(keys)
+        return [paths[k] for k in sorted({row % len(paths) for row in rows})]
+
+    def _view_keys(self, paths: Sequence[str | Path], count: int) -> list[str]:
+        images = [self._key(path) for path in paths]
+        return [f"{key}|{v}" for v in range(count) for key in images]
+
+    def _spec(self, crop: tuple[float, float] | None = None) -> dict:
+        view = f"crop {crop[0]:g}-{crop[1]:g} flip" if crop else "centre"
         facts = {k: v for k, v in asdict(self.clip.facts).items() if k not in ("fingerprint", "logit_scale")}
         return {
             "weights": self.clip.facts.fingerprint, "precision": self.clip.precision,

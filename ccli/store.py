@@ -33,14 +33,15 @@ class RowStore:
     Args:
         root: the folder of all stores.
         spec: what the rows depend on beside their key; every different spec has a folder of its own.
+        lock: name of the lock that one process at a time holds while it encodes.
     """
 
-    def __init__(self, root: str | Path, spec: dict):
+    def __init__(self, root: str | Path, spec: dict, lock: str = "lock"):
         text = json.dumps(spec, sort_keys=True, indent=1)
         self.folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:16]
         self._where: dict[bytes, tuple[str, int]] = {}  # key -> block, row
         self._blocks: dict[str, torch.Tensor] = {}
-        self._spec = text
+        self._spec, self._lock_name = text, lock
 
     def rows(self, keys: Sequence[str], encode: Encode) -> torch.Tensor:
         """The rows of `keys`, float32 [len(keys), D]; those that are missing are encoded, each key once, and kept.
@@ -130,7 +131,7 @@ class RowStore:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         """Held by the one process that encodes; the system releases it when that process dies."""
-        lock = filelock.FileLock(self.folder / "lock")
+        lock = filelock.FileLock(self.folder / self._lock_name)
         try:
             try:
                 lock.acquire(timeout=0)

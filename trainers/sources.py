@@ -127,6 +127,15 @@ class ImageSource:
         sentences = [CONCEPT_TEMPLATE.format(name) for name in vocabulary.names]
         return vocabulary.names, unit(self.store.texts(sentences, "concepts")).to(self.device)
 
+    def wanted(self, trainer) -> list[tuple[list[str], tuple]]:
+        """The images that a trainer uses: (paths, views) as `FeatureStore.missing` takes them, views () for none."""
+        shots = [item.impath for item in self.dataset.train_x] if trainer.uses_shots else []
+        val = [item.impath for item in self.dataset.val or []] if trainer.uses_shots else []
+        found: list[tuple[list[str], tuple]] = [([*shots, *val, *(item.impath for item in self.dataset.test)], ())]
+        if trainer.uses_views and shots and self.cfg.FEATURES.VIEWS > 0:
+            found.append((shots, (self.cfg.FEATURES.VIEWS, tuple(self.cfg.FEATURES.CROP))))
+        return found
+
     def _split(self, items, what: str) -> Split:
         features = unit(self.store.images([item.impath for item in items], what))
         return Split(features, torch.tensor([item.label for item in items])).to(self.device)

@@ -1,0 +1,110 @@
+"""A sweep before and after: what is done, what is left and what it costs; what has failed."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from ccli.errors import CcliError
+from ccli.runs import FAILURE, RECORD, read_record
+
+from .encoding import Missing
+from .execute import Outcome, train_script
+from .plan import Run, claimed_twice
+
+
+class Plan:
+    """The runs of a sweep by what is to be done with them."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = list(runs)
+        self.done: list[Run] = []
+        self.to_do: list[Run] = []
+        self.refused: list[Outcome] = []
+        self.unfinished = 0
+        claimed = claimed_twice(runs)
+        for run in tqdm(self.runs, desc="Looking for finished runs", leave=False, disable=len(runs) < 100 or None):
+            double = next((call.folder for call in run.calls() if call.folder in claimed), None)
+            if double:
+                others = " and ".join(other.name for other in claimed[double])
+                self.refused.append(Outcome(run.name, double, f"two runs claim this folder: {others}; rename one"))
+            elif all(_is_done(call) for call in run.calls()):
+                self.done.append(run)
+            else:
+                self.to_do.append(run)
+                self.unfinished += (run.folder / "run.json").exists() and not (run.folder / RECORD).exists()
+
+
+def _is_done(call: Run) -> bool:
+    """Whether its record is there. One that is not of these options is left for the run to refuse."""
+    train = train_script()
+    args = train.arguments(list(call.argv))
+    cfg = train.setup_cfg(args)
+    try:
+        return train.is_done(cfg, args)
+    except CcliError:
+        return False
+
+
+def print_plan(plan: Plan, missing: Sequence[Missing], problems: dict[str, str], listed: bool) -> None:
+    """How many runs, how long they may take, what is to be encoded; with `listed`, every folder that is to do."""
+    import tabulate
+
+    print(tabulate.tabulate(_lines(plan), ["trainer", "runs", "done", "to do", "time"], disable_numparse=True))
+    for item in missing:
+        views = f"{item.views[0]} views each of " if item.views else ""
+        print(f"to be encoded first: {views}{len(item.paths):,} images ({item.run.dataset}, {item.run.cfg})")
+    for dataset, problem in problems.items():
+        print(f"{dataset} cannot be run: {problem}")
+    if plan.unfinished:
+        print(f"{plan.unfinished} unfinished runs are resumed")
+    if listed:
+        for call in (call for run in plan.to_do for call in run.calls()):
+            print(call.folder)
+
+
+def _lines(plan: Plan) -> list[list]:
+    """A line for each trainer; its time is what is left by what finished runs took, without encoding."""
+    known = known_seconds(plan.done)
+    counted: dict[str, Counter] = defaultdict(Counter)
+    for run in plan.runs:
+        counted[run.trainer]["runs"] += 1
+    for run in plan.to_do:
+        seconds = known.get((run.trainer, run.dataset, run.shots)) or known.get((run.trainer,))
+        counted[run.trainer].update({"to do": 1, "unknown": seconds is None, "seconds": seconds or 0})
+    return [
+        [
+            name,
+            of["runs"],
+            of["runs"] - of["to do"],
+            of["to do"],
+            "not known yet" if of["unknown"] else _time(of["seconds"]),
+        ]
+        for name, of in counted.items()
+    ]
+
+
+def known_seconds(done: Sequence[Run]) -> dict[tuple, float]:
+    """Mean seconds of finished runs, without encoding, by (trainer, data set, shots) and by (trainer,)."""
+    found: dict[tuple, list[float]] = defaultdict(list)
+    for run in done:
+        spent = sum(value for phase, value in read_record(run.folder)["seconds"].items() if phase != "encode")
+        found[run.trainer, run.dataset, run.shots].append(spent)
+        found[run.trainer,].append(spent)
+    return {key: sum(values) / len(values) for key, values in found.items()}
+
+
+def _time(seconds: float) -> str:
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s" if seconds else ""
+
+
+def print_end(plan: Plan, outcomes: Sequence[Outcome]) -> None:
+    """How the sweep ended, and every failure by its folder."""
+    failed = [outcome for outcome in outcomes if outcome.error]
+    print(f"{len(plan.done)} runs were done before, {len(outcomes) - len(failed)} are done now, {len(failed)} failed")
+    for outcome in failed:
+        where = f"; the traceback is in {FAILURE} there" if (outcome.folder / FAILURE).exists() else ""
+        print(f"{outcome.folder}: {outcome.error}{where}", file=sys.stderr)

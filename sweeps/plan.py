@@ -1,0 +1,191 @@
+"""What a sweep runs: a grid of data sets, trainers, shots, seeds and options, as calls of train.py."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ccli.errors import CcliError, nearest
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+TRAINERS = (  # in the order of tables
+    "ZeroshotCLIP", "LinearProbe", "CLIPAdapter", "TipAdapter", "TipAdapterF", "TaskRes", "LPPlusPlus", "GDA", "CoOp",
+    "CCLI",
+)  # fmt: skip
+NEED_IMAGES = ("CoOp",)  # not for bundles, which have no text tower
+PAPER_SHOTS = (1, 2, 4, 8, 16)
+OWN_FLAGS = {
+    "DATASET.NUM_SHOTS": "--shots", "SEED": "--seeds", "TRAINER.NAME": "--trainers", "OUTPUT_DIR": "--output",
+    "DATASET.ROOT": "--root", "DATASET.BUNDLE": "--datasets", "DATASET.NAME": "--datasets", "CFG_NAME": "--variant",
+}  # fmt: skip
+
+
+class Run(NamedTuple):
+    """One call of train.py, and the evaluations that follow it."""
+
+    folder: Path  # its output folder
+    argv: tuple[str, ...]  # train.py's arguments
+    name: str  # such as "dtd, CCLI, rn50, 16 shots, seed 1"
+    trainer: str
+    dataset: str
+    cfg: str  # the yaml's stem, and the variant
+    shots: int
+    seed: int
+    tests: tuple[Run, ...] = ()
+
+    def calls(self) -> tuple[Run, ...]:
+        """The run and its evaluations, in their order."""
+        return (self._replace(tests=()), *self.tests)
+
+
+@dataclass
+class Grid:
+    """What is varied. `options` are KEY VALUE pairs, where a value may be several, separated by commas."""
+
+    datasets: Sequence[str]  # yaml stems, or paths of bundles
+    trainers: Sequence[str]
+    shots: Sequence[int]
+    seeds: Sequence[int]
+    cfg: str = ""  # the trainers' yaml; demo_clip on concept_shapes and rn50 elsewhere where empty
+    root: str = "data"
+    output: Path = Path("output")
+    targets: Sequence[str] = ()  # data sets that every run is tested on, too
+    options: Sequence[str] = ()
+    variant: str = ""  # the folder of runs with other options; made of them where empty
+    variants: list[tuple[str, tuple[str, ...]]] = field(init=False)  # (folder, pairs)
+
+    def __post_init__(self) -> None:
+        self.variants = _variants(self.options, self.variant)
+
+
+def runs_of(grid: Grid) -> list[Run]:
+    """Every run of a grid, once; what shares features follows one another.
+
+    Raises:
+        CcliError: an unknown data set, trainer or configuration, or options that are not pairs.
+    """
+    runs: dict[Run, None] = {}
+    for dataset in grid.datasets:
+        is_bundle = dataset.endswith(".npz")
+        for trainer in grid.trainers:
+            if is_bundle and trainer in NEED_IMAGES:
+                print(f"{trainer} is left out on {dataset}: a bundle has no text tower")
+                continue
+            for shots, seed, variant in itertools.product(grid.shots, grid.seeds, grid.variants):
+                runs[_run(grid, dataset, trainer, shots, seed, variant)] = None
+    return list(runs)
+
+
+def claimed_twice(runs: Sequence[Run]) -> dict[Path, list[Run]]:
+    """Folders that several different runs would write to, with these runs."""
+    claims: dict[Path, list[Run]] = {}
+    for run in runs:
+        for call in run.calls():
+            claims.setdefault(call.folder, []).append(run)
+    return {folder: claimants for folder, claimants in claims.items() if len(claimants) > 1}
+
+
+def data_set(name: str) -> tuple[str, Path, tuple[str, ...]]:
+    """(name in folders and tables, yaml, further options) of a yaml's stem or a bundle's path.
+
+    Raises:
+        CcliError: there is no such yaml or bundle.
+    """
+    if name.endswith(".npz"):
+        path = Path(name).expanduser().absolute()
+        return path.stem, CONFIGS / "datasets" / "feature_bundle.yaml", ("DATASET.BUNDLE", str(path))
+    yaml = CONFIGS / "datasets" / f"{name}.yaml"
+    known = sorted(path.stem for path in yaml.parent.glob("*.yaml"))
+    if name not in known or name == "feature_bundle":
+        raise CcliError(
+            f"unknown data set {name!r}; there are {', '.join(known)}, and paths of bundles (.npz)."
+            f"{nearest(name, known)}"
+        )
+    return name, yaml, ()
+
+
+def configuration(trainer: str, cfg: str) -> Path:
+    """A trainer's yaml. Raises CcliError where there is no such trainer or yaml."""
+    folder = CONFIGS / "trainers" / trainer
+    known = sorted(path.name for path in folder.parent.iterdir())
+    if trainer not in known:
+        raise CcliError(f"unknown trainer {trainer!r}; there are {', '.join(known)}.{nearest(trainer, known)}")
+    stems = sorted(path.stem for path in folder.glob("*.yaml"))
+    if cfg not in stems:
+        raise CcliError(f"{trainer} has no configuration {cfg!r}; it has {', '.join(stems)}.{nearest(cfg, stems)}")
+    return folder / f"{cfg}.yaml"
+
+
+def default_cfg(dataset: str) -> str:
+    return "demo_clip" if dataset.startswith("concept_shapes") else "rn50"
+
+
+def _run(grid: Grid, dataset: str, trainer: str, shots: int, seed: int, variant: tuple[str, tuple[str, ...]]) -> Run:
+    stem = data_set(dataset)[0]
+    cfg = grid.cfg or default_cfg(stem)
+    run = _call(grid, dataset, trainer, cfg, shots, seed, variant)
+    evaluation = ("--eval-only", "--model-dir", str(run.folder))
+    tests = [
+        _call(grid, target, trainer, cfg, shots, seed, variant, evaluation, f"from_{stem}") for target in grid.targets
+    ]
+    return run._replace(tests=tuple(tests))
+
+
+def _call(
+    grid: Grid, dataset: str, trainer: str, cfg: str, shots: int, seed: int, variant: tuple[str, tuple[str, ...]],
+    further: tuple[str, ...] = (), place: str = "",
+) -> Run:  # fmt: skip
+    stem, yaml, bundle = data_set(dataset)
+    folder = Path(grid.output).absolute() / stem / trainer / f"{cfg}_{shots}shots" / variant[0] / place / f"seed{seed}"
+    named = ("CFG_NAME", f"{cfg}/{variant[0]}") if variant[0] else ()
+    argv = (
+        "--skip-done", "--root", grid.root, "--seed", str(seed), "--trainer", trainer,
+        "--dataset-config-file", str(yaml), "--config-file", str(configuration(trainer, cfg)),
+        "--output-dir", str(folder), *further, "DATASET.NUM_SHOTS", str(shots), *named, *bundle, *variant[1],
+    )  # fmt: skip
+    title = "/".join(filter(None, (cfg, variant[0])))
+    words = [stem, trainer, title, f"{shots} shots", f"seed {seed}", place.replace("_", " ", 1)]
+    return Run(folder, argv, ", ".join(filter(None, words)), trainer, stem, title, shots, seed)
+
+
+def _variants(options: Sequence[str], name: str) -> list[tuple[str, tuple[str, ...]]]:
+    """The options' combinations: (folder, KEY VALUE pairs); one without a folder where there are none."""
+    if len(options) % 2:
+        raise CcliError(f"options come as KEY VALUE pairs, but {options[-1]!r} stands alone")
+    keys, values = options[::2], [_split(value) for value in options[1::2]]
+    for key in keys:
+        if key in OWN_FLAGS:
+            raise CcliError(f"{key} is what {OWN_FLAGS[key]} sets; leave it out of the KEY VALUE pairs")
+        if keys.count(key) > 1:
+            raise CcliError(f"{key} is given twice; separate several values by commas: {key} A,B")
+    variants = []
+    for chosen in itertools.product(*values):
+        made = "_".join(f"{short}-{_safe(value)}" for short, value in zip(_short(keys), chosen))
+        pairs = tuple(x for pair in zip(keys, chosen) for x in pair)
+        grid = any(len(several) > 1 for several in values)
+        variants.append(("-".join(filter(None, (name, made))) if grid or not name else name, pairs))
+    if len({folder for folder, _ in variants}) < len(variants):
+        raise CcliError(
+            f"two combinations of {', '.join(keys)} would have one folder; sweep them one by one (--variant)"
+        )
+    return variants
+
+
+def _split(value: str) -> list[str]:
+    """At commas, but for those in brackets or quotes: "1,2" is two values and "(0.5,1)" one."""
+    parts = re.findall(r"""(?:\([^()]*\)|\[[^\[\]]*\]|"[^"]*"|'[^']*'|[^,])+""", value)
+    return [part.strip() for part in parts] or [value]
+
+
+def _short(keys: Sequence[str]) -> list[str]:
+    """The keys without their first parts, as far as they stay apart."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return [key if last.count(short) > 1 else short for key, short in zip(keys, last)]
+
+
+def _safe(value: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", value).strip("_.") or "empty"
