@@ -13,7 +13,7 @@ from helpers import ROOT, build, bundle_args, bundle_file, make_bundle, run_here
 from ccli.batches import FeatureBatches
 from ccli.bundles import write_bundle
 from ccli.methods.training import correct, step, warm_cosine
-from ccli.runs import read_record
+from ccli.runs import read_record, same_record
 from ccli.task import FewShotTask, Split
 
 FITTED = ("LinearProbe", "TipAdapter", "LPPlusPlus", "GDA")
@@ -151,6 +151,33 @@ def test_a_resumed_run_remembers_the_best_epoch(bundles, tmp_path, monkeypatch):
     assert whole["predictions"] == resumed["predictions"]
     assert whole["hyper_parameters"] == resumed["hyper_parameters"]
     assert not (tmp_path / "cut/head" / BEST).exists()
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("bundle", ["val", "none"])
+@pytest.mark.parametrize("trainer", [*FITTED, *TRAINED, "CCLI"])
+def test_a_run_that_is_cut_off_after_training_ends_as_it_would_have(bundles, tmp_path, monkeypatch, trainer, bundle):
+    """Before anything is chosen, before the head is kept and before the record: each time the same record."""
+    argv = args(bundles[bundle], tmp_path / "run", trainer, "TRAIN.CHECKPOINT_FREQ", 0)
+    run_here(*args(bundles[bundle], tmp_path / "whole", trainer, "TRAIN.CHECKPOINT_FREQ", 0))
+    for step_of_the_end in ("select", "save_model", "record"):
+        cut = build(*argv)
+        original = getattr(type(cut), step_of_the_end)
+
+        def stop(self, *given, original=original, name=step_of_the_end, **named):
+            if name != "save_model" or hasattr(self, "selected_by"):
+                raise KeyboardInterrupt
+            return original(self, *given, **named)
+
+        monkeypatch.setattr(type(cut), step_of_the_end, stop)
+        with pytest.raises(KeyboardInterrupt):
+            cut.train()
+        monkeypatch.undo()
+    run_here(*argv)
+    assert same_record(read_record(tmp_path / "whole"), read_record(tmp_path / "run")) == []
 
 
 def test_coops_schedule():

@@ -89,17 +89,19 @@ class GradientTrainer(FeatureTrainer):
             if self.best is None or count > self.best[0]:
                 state = {name: x.detach().clone() for name, x in self.head.state_dict().items()}
                 self.best = (count, self.epoch, state)
-                if self.cfg.TRAIN.CHECKPOINT_FREQ > 0:
-                    _write_best(Path(self.output_dir) / HEAD / BEST, self.best)
+                _write_best(Path(self.output_dir) / HEAD / BEST, self.best)
         super().after_epoch()
 
     def select(self) -> tuple[str, dict]:
         if self.best is not None:
             self.head.load_state_dict(self.best[2])
             self.epochs = self.best[1] + 1
-        (Path(self.output_dir) / HEAD / BEST).unlink(missing_ok=True)
         self.head.eval()
         return self.how, {"epochs": self.epochs} | self.select_more(self.how)
+
+    def after_train(self) -> None:
+        super().after_train()
+        (Path(self.output_dir) / HEAD / BEST).unlink(missing_ok=True)  # needed until there is a record
 
     def select_more(self, how: str) -> dict:
         """Choose what is chosen after training, set it in the head, and name it."""
