@@ -9,12 +9,15 @@ import argparse
 import os
 import re
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from ccli.errors import CcliError
+from ccli.paired import paired_tests
 from ccli.published import read_published
-from ccli.runs import find_records
-from ccli.tables import results_table
+from ccli.runs import FAILURE, RECORD, find_records
+from ccli.table_formats import FORMATS, render
+from ccli.tables import build_table
 
 TRAINED = ("Finish training", "Finished training")  # Dassl's line, and that of its first versions
 TESTED = ("=> result",)
@@ -32,11 +35,18 @@ examples:
   One table of every finished run below one or several folders, from result.json and so without rounding:
     python parse_test_res.py output --table
     python parse_test_res.py output/dtd output/eurosat --table --format simple
-  The same with the difference to one trainer beside each column, and with rows of published numbers:
+  Data sets as columns (or --columns shots), with a block of rows for each number of shots, and their average:
+    python parse_test_res.py output --table --columns dataset
+  For a paper (the booktabs package), and every number in full, one line for each row and column (pandas.read_csv):
+    python parse_test_res.py output --table --columns dataset --format latex > table.tex
+    python parse_test_res.py output --table --format csv > table.csv
+  The difference to one trainer beside each column, and rows of published numbers:
     python parse_test_res.py output/dtd --table --against CCLI --published published.csv
+  Is CCLI better than each other trainer? Paired tests over data sets, shots and seeds, and over images:
+    python parse_test_res.py output --table --paired
 
 +- in the log modes is the population standard deviation, as CoOp prints it; ± in a table is the sample standard
-deviation (n - 1), the larger of the two.
+deviation (n - 1), the larger of the two. A table's last rows have CCLI's difference to the best other trainer.
 """
 
 
@@ -63,7 +73,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--table", action="store_true", help="a table of every result.json below DIR")
     parser.add_argument("--against", metavar="TRAINER", help="with --table: differences to this trainer, too")
     parser.add_argument("--published", metavar="CSV", help="with --table: published numbers in marked rows")
-    parser.add_argument("--format", choices=("github", "simple"), help="of the table (default: github)")
+    parser.add_argument(
+        "--columns", choices=("dataset", "shots"), help="of the table (default: each data set and number of shots)"
+    )
+    parser.add_argument("--format", choices=FORMATS, help="of the table (default: github)")
+    parser.add_argument("--paired", action="store_true", help="with --table: tests of CCLI against each other trainer")
     return parser
 
 
@@ -146,7 +160,7 @@ def print_means(args: argparse.Namespace) -> None:
 
     if len(args.directory) > 1:
         raise CcliError(f"{len(args.directory)} folders given, of which only --table can read several; give one")
-    for option in ("format", "against", "published"):
+    for option in ("format", "against", "published", "columns", "paired"):
         if getattr(args, option):
             raise CcliError(f"--{option} is for tables; add --table or leave it out")
     directory, keyword = args.directory[0], args.keyword or "accuracy"
@@ -164,25 +178,39 @@ def print_means(args: argparse.Namespace) -> None:
     print(f"* {keyword}: {np.mean(means):.2f}%")
 
 
+def without_result(directory: str) -> list[str]:
+    """One line for each empty folder and each folder of a seed that holds neither a record nor a failure."""
+    root = Path(directory)
+    runs = {path.parent for name in (RECORD, FAILURE) for path in root.rglob(name)}
+    above = {parent for run in runs for parent in run.parents}
+    if root not in runs | above:
+        return [f"{root} has no {RECORD} in it; finish its runs or leave it out"]
+    folders = [path for path in sorted(root.rglob("*")) if path.is_dir() and not {path, *path.parents} & runs]
+    bare = [path for path in folders if path.name.startswith("seed") or not any(path.iterdir())]
+    return [f"{path} has no {RECORD}; finish its run" for path in bare if path not in above]
+
+
 def print_table(args: argparse.Namespace) -> None:
-    """One table of every readable record below the folders; unreadable ones are named on stderr."""
+    """One table of every readable record below the folders; what is missing or unreadable is named on stderr."""
     for option in ("ci95", "test_log", "multi_exp", "keyword"):
         if getattr(args, option):
             raise CcliError(f"--{option.replace('_', '-')} is for logs, --table reads records; leave one of them out")
-    found, problems = {}, {}
+    found, problems, bare = {}, {}, {}
     for directory in args.directory:
         records, bad = find_records(directory)
         found |= {os.path.realpath(path): record for path, record in records}  # folders may overlap
         problems |= dict.fromkeys(bad)
-    for problem in problems:
+        bare |= dict.fromkeys(without_result(directory))
+    for problem in [*problems, *(bare if found else ())]:
         warn(problem)
     if not found:
         raise CcliError(
             f"nothing found in {', '.join(args.directory)}: no readable result.json below; finish a run first"
         )
     published = read_published(args.published) if args.published else ()
-    table = results_table(found.values(), fmt=args.format or "github", against=args.against or "", published=published)
-    print(table)
+    records = list(found.values())
+    table = build_table(records, args.columns, args.against or "", published)
+    print(render(table, args.format or "github", paired_tests(records) if args.paired else None))
 
 
 def main(argv: list[str] | None = None) -> int:

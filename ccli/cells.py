@@ -11,6 +11,7 @@ from ccli.errors import CcliError
 from ccli.published import Published
 from ccli.runs import is_evaluation, same_record
 
+PAPER = "†"
 PUBLISHED = "‡"
 MEAN = "mean of targets"
 HARMONIC = "harmonic mean of base and new"
@@ -32,6 +33,7 @@ class Task(NamedTuple):
 
     dataset: str
     shots: int
+    aggregate: bool = False  # whether `dataset` names a mean over several
 
 
 Cells = dict[tuple[Row, Task], dict[int, Fraction]]  # -> seed -> accuracy as a fraction of 1
@@ -47,9 +49,32 @@ def rows_of(records: Sequence[dict[str, Any]]) -> list[Row]:
     ]
 
 
-def collect(records: Sequence[dict[str, Any]]) -> Cells:
-    """Sort records into cells. Raises CcliError where two different records claim one seed of one cell."""
-    cells: Cells = defaultdict(dict)
+def row_names(rows: Sequence[Row]) -> dict[Row, str]:
+    """Each row's name: the trainer, in brackets whatever is needed to tell its rows apart, a dagger for paper."""
+    names = {}
+    sources = {row.trained_on for row in rows} - {""}
+    for row in rows:
+        same_trainer = [other for other in rows if other.trainer == row.trainer]
+        details = [row.cfg] if len({other.cfg for other in same_trainer}) > 1 else []
+        # Backbones are told apart everywhere or nowhere: two trainers on two backbones do not compare.
+        details += [row.backbone] if len({other.backbone for other in rows}) > 1 else []
+        if row.protocol != "paper" and len({other.protocol for other in same_trainer} - {"paper"}) > 1:
+            details.append(row.protocol)
+        # As with backbones; what is trained on each data set ("") is told apart by the others' names.
+        several = len(sources) > 1 or len({other.trained_on for other in same_trainer}) > 1
+        details += [f"trained on {row.trained_on}"] if row.trained_on and several else []
+        names[row] = row.trainer + (f" ({', '.join(details)})" if details else "")
+        names[row] += f" {PAPER}" if row.protocol == "paper" else ""
+    return names
+
+
+def source_of(row: Row, task: Task) -> str:
+    """What the row's runs on a task were trained on: the task's own data set, unless they were only tested there."""
+    return row.trained_on or task.dataset
+
+
+def one_a_seed(records: Sequence[dict[str, Any]]) -> dict[tuple[Row, Task, int], dict[str, Any]]:
+    """(row, task, seed) -> its record. Raises CcliError where two different records claim one seed of one cell."""
     seen: dict[tuple[Row, Task, int], dict[str, Any]] = {}
     for row, record in zip(rows_of(records), records):
         task = Task(record["dataset"], record["shots"])
@@ -62,7 +87,14 @@ def collect(records: Sequence[dict[str, Any]]) -> Cells:
                 f"two different records for {task.dataset}, {row.trainer}, {row.cfg}, {task.shots} shots, "
                 f"seed {record['seed']} (they differ in {', '.join(differing)}); make one table for each"
             )
-        cells[row, task][record["seed"]] = Fraction(record["correct"], record["total"])
+    return seen
+
+
+def collect(records: Sequence[dict[str, Any]]) -> Cells:
+    """Sort records into cells. Raises CcliError where two different records claim one seed of one cell."""
+    cells: Cells = defaultdict(dict)
+    for (row, task, seed), record in one_a_seed(records).items():
+        cells[row, task][seed] = Fraction(record["correct"], record["total"])
     return cells
 
 
@@ -83,9 +115,43 @@ def targets_of(cells: Cells) -> dict[str, list[str]]:
     """Source -> the data sets that its runs were tested on beside it, in order of appearance."""
     targets: dict[str, dict[str, None]] = defaultdict(dict)
     for row, task in cells:
-        if row.trained_on and task.dataset != row.trained_on and not task.dataset.endswith(HALVES):
+        own = task.aggregate or task.dataset.endswith(HALVES) or task.dataset == row.trained_on
+        if row.trained_on and not own:
             targets[row.trained_on][task.dataset] = None
     return {source: list(found) for source, found in targets.items()}
+
+
+def add_averages(cells: Cells) -> list[Task]:
+    """Add the average over all data sets at a number of shots, by seed, to each row that has all; the new tasks.
+
+    A source's targets and halves of a data set's classes do not count as data sets. A method's run on a source stands
+    in the source's row, and counts for the row of the method's other runs.
+    """
+    targets = {target for found in targets_of(cells).values() for target in found}
+    datasets: dict[int, dict[str, None]] = defaultdict(dict)
+    for _, task in cells:
+        if not (task.aggregate or task.dataset in targets or task.dataset.endswith(HALVES)):
+            datasets[task.shots][task.dataset] = None
+    added = {}
+    for shots, found in datasets.items():
+        task = Task(f"average over {len(found)} data sets", shots, True)
+        for row in dict.fromkeys(row for row, _ in cells) if len(found) > 1 else ():
+            parts = [_run_on(cells, row, Task(dataset, shots)) for dataset in found]
+            if seeds := [seed for seed in parts[0] if all(seed in part for part in parts)]:
+                cells[row, task] = {seed: sum(part[seed] for part in parts) / len(parts) for seed in seeds}
+                added[task] = None
+    return _by_shots(added)
+
+
+def _by_shots(tasks: Iterable[Task]) -> list[Task]:
+    return sorted(tasks, key=lambda task: (task.shots < 0, task.shots))
+
+
+def _run_on(cells: Cells, row: Row, task: Task) -> dict[int, Fraction]:
+    """The row's cell, or that of the same method's row for a source; empty where there is neither."""
+    if (row, task) in cells or row.trained_on:
+        return cells.get((row, task), {})
+    return cells.get((row._replace(trained_on=task.dataset), task), {})
 
 
 def add_means(cells: Cells) -> list[Task]:
@@ -97,10 +163,10 @@ def add_means(cells: Cells) -> list[Task]:
             parts = [cells.get((row, Task(target, shots)), {}) for target in found]
             seeds = [seed for seed in parts[0] if all(seed in part for part in parts)]
             if seeds:
-                task = Task(MEAN if len(targets) == 1 else f"{MEAN} of {source}", shots)
+                task = Task(MEAN if len(targets) == 1 else f"{MEAN} of {source}", shots, True)
                 cells[row, task] = {seed: sum(part[seed] for part in parts) / len(parts) for seed in seeds}
                 added[task] = None
-    return sorted(added, key=lambda task: (task.shots < 0, task.shots))
+    return _by_shots(added)
 
 
 def add_harmonic_means(cells: Cells) -> list[Task]:
@@ -114,7 +180,7 @@ def add_harmonic_means(cells: Cells) -> list[Task]:
         base = cells[row, task]
         if shared := base.keys() & new.keys():
             means = {seed: 2 * base[seed] * new[seed] / ((base[seed] + new[seed]) or 1) for seed in sorted(shared)}
-            harmonic = Task(f"{name}, {HARMONIC}", task.shots)
+            harmonic = Task(f"{name}, {HARMONIC}", task.shots, True)
             cells[row, harmonic] = means
             added[harmonic] = None
     return list(added)

@@ -1,5 +1,8 @@
 """parse_test_res.py from the command line: CoOp's lines, and tables."""
 
+import csv
+import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -180,7 +183,11 @@ def test_a_source_comes_before_its_targets_whatever_the_alphabet_says(tmp_path):
         (["exp", "empty"], "--table"),
         (["exp", "--table", "--ci95"], "--ci95"),
         (["exp", "--format", "simple"], "--format"),
+        (["exp", "--format", "csv"], "--format"),
+        (["exp", "--columns", "dataset"], "--columns"),
+        (["exp", "--paired"], "--paired is for tables"),
         (["exp", "--table", "--format", "latx"], "latx"),
+        (["exp", "--table", "--columns", "seeds"], "seeds"),
         (["exp", "--tabel"], "--tabel"),
         ([], "DIR"),
     ],
@@ -195,3 +202,101 @@ def test_bad_input_is_one_line_and_status_2(three, args, words):
 def test_help_teaches(tmp_path):
     code, out, _ = call(tmp_path, "--help")
     assert code == 0 and "examples:" in out and "--multi-exp" in out and "95%" in out
+    assert "--columns dataset --format latex" in out and "--table --paired" in out
+
+
+def tiny_sweep(folder):
+    """Four images: CCLI 50 ± 25 on dtd (1, 2, 3 right) and 100 on cars; CoOp 25 ± 0 on dtd, seed 3 missing."""
+    for seed, correct in enumerate([1, 2, 3], 1):
+        record(folder, correct, seed)
+        record(folder, 4, seed, dataset="cars")
+    for seed in (1, 2):
+        record(folder, 1, seed, trainer="CoOp")
+
+
+def rows(text):
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_what_is_bad_is_named_and_the_rest_goes_on(tmp_path):
+    out = tmp_path / "out"
+    tiny_sweep(out)
+    record(out, 2, 9, trainer="GDA")
+    for seed, name, content in (
+        (3, "failed.txt", "Traceback\nRuntimeError: out of memory\n"),
+        (4, "result.json", (out / "dtd/CoOp/seed1/result.json").read_text()[:200]),
+        (5, "result.json", (out / "dtd/CoOp/seed1/result.json").read_text().replace('"version": 2', '"version": 1')),
+        (6, "log.txt", "killed"),
+    ):
+        (out / f"dtd/CoOp/seed{seed}").mkdir()
+        (out / f"dtd/CoOp/seed{seed}" / name).write_text(content)
+    (out / "dtd/TaskRes").mkdir()
+    (out / "dtd/GDA/seed9/logs").mkdir()  # an empty folder in a finished run is nothing to name
+    (tmp_path / "none").mkdir()
+    code, text, err = call(tmp_path, "none", "out", "--table")
+    assert code == 0
+    assert [row[:2] for row in rows(text)[2:]] == [
+        ["CCLI", "100.00 ± 0.00"],
+        ["CoOp", "-"],
+        ["GDA", "-"],
+    ]  # no gain: the best other is GDA, which has no seed of CCLI's
+    assert [row[2] for row in rows(text)[2:]] == [
+        "**50.00 ± 25.00**",
+        "25.00 ± 0.00 (2 seeds)",
+        "**50.00** (1 seed)",
+    ]
+    words = [
+        "dtd/CoOp/seed4/result.json is truncated",
+        "seed5/result.json has version 1, this code reads version 2",
+        "seed3 failed: RuntimeError: out of memory",
+        "none has no result.json in it",
+        "dtd/CoOp/seed6 has no result.json",
+        "dtd/TaskRes has no result.json",
+    ]
+    lines = err.splitlines()
+    assert len(lines) == len(words) and all(any(word in line for line in lines) for word in words), err
+
+
+def test_columns(tmp_path):
+    tiny_sweep(tmp_path)
+    by_dataset = rows(call(tmp_path, ".", "--table", "--columns", "dataset")[1])
+    assert by_dataset[0] == ["shots", "trainer", "cars", "dtd", "average over 2 data sets"]
+    # by seed (25 + 100) / 2, (50 + 100) / 2, (75 + 100) / 2
+    assert by_dataset[2] == ["16 shots", "CCLI", "100.00 ± 0.00", "**50.00 ± 25.00**", "75.00 ± 12.50"]
+    by_shots = rows(call(tmp_path, ".", "--table", "--columns", "shots")[1])
+    assert by_shots[0] == ["dataset", "trainer", "16 shots"] and by_shots[-1][0] == "average over 2 data sets"
+    assert ["dtd", "CCLI to the best other", "+12.50 (CoOp)"] in by_shots  # (0 + 25) / 2 on two seeds
+
+
+def test_formats(tmp_path):
+    tiny_sweep(tmp_path)
+    code, text, _ = call(tmp_path, ".", "--table", "--format", "latex")
+    assert code == 0 and text.count("\\midrule") == 2 and r"\textbf{50.00 $\pm$ 25.00}" in text
+    code, text, _ = call(tmp_path, ".", "--table", "--format", "csv")
+    cells = {(row["trainer"], row["dataset"]): row for row in csv.DictReader(io.StringIO(text))}
+    assert code == 0 and len(cells) == 4
+    assert [cells["CoOp", "dtd"][key] for key in ("mean", "std", "seeds", "short")] == ["25.0", "0.0", "2", "True"]
+    code, text, _ = call(tmp_path, ".", "--table", "--format", "json", "--against", "CoOp")
+    found = [(cell["dataset"], cell["difference"]) for cell in json.loads(text)["cells"] if cell["trainer"] == "CCLI"]
+    assert code == 0 and found == [("cars", None), ("dtd", 12.5), ("average over 2 data sets", None)]
+
+
+def test_paired(tmp_path):
+    tiny_sweep(tmp_path)
+    code, text, err = call(tmp_path, ".", "--table", "--paired")
+    # dtd, seeds 1 and 2: 0 and 25 points; the one that is not 0 has p = 1; one image differs, p = 1
+    assert (code, err) == (0, "") and rows(text)[-1] == ["CCLI against CoOp", "2 (1 equal)", "+12.50", "1", "0, 0 of 2"]
+    (test,) = json.loads(call(tmp_path, ".", "--table", "--paired", "--format", "json")[1])["paired"]
+    assert [(image["seed"], image["only_first"], image["only_second"]) for image in test["images"]] == [
+        (1, 0, 0),
+        (2, 1, 0),
+    ]
+    code, text, err = call(tmp_path, ".", "--table", "--paired", "--format", "csv")
+    assert (code, text) == (2, "") and len(err.splitlines()) == 1 and "use json" in err
+    assert "No paired tests" in call(tmp_path, "cars", "--table", "--paired")[1]
+
+
+def test_the_script_loads_nothing_heavy():
+    code = "import sys, parse_test_res; sys.exit(str({'torch', 'scipy', 'numpy', 'tabulate'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert done.stderr.strip() == "set()"
