@@ -10,28 +10,28 @@ setup(
     packages=[
         *("ccli", "ccli.concepts", "ccli.methods", "ccli.demo_clip"),
         *("ccli.trainers", "ccli.datasets", "ccli.datasets.downloads", "ccli.datasets.scenes", "ccli.configs"),
-        "ccli.sweeps",
+        *("ccli.sweeps", "ccli.report_page"),
     ],
     package_dir={
-        "ccli.trainers": "trainers", "ccli.datasets": "datasets", "ccli.configs": "configs", "ccli.sweeps": "sweeps",
-    },  # fmt: skip
+        "ccli.trainers": "trainers",
+        "ccli.datasets": "datasets",
+        "ccli.configs": "configs",
+        "ccli.sweeps": "sweeps",
+    },
     package_data={
         "ccli.concepts": ["vocabulary.txt"],
         "ccli.demo_clip": ["open_clip_config.json", "open_clip_model.safetensors"],
+        "ccli.report_page": ["page.html.jinja", "page.css", "page.js"],
         "ccli.configs": ["datasets/*.yaml", "trainers/*/*.yaml"],
     },
     install_requires=[
         *("numpy>=1.26", "torch>=2.6", "open_clip_torch>=3.0", "safetensors>=0.4", "filelock>=3.12", "PyYAML>=6"),
-        *(
-            "pillow>=10",
-            "scikit-learn>=1.3",
-            "threadpoolctl>=3",
-            "scipy>=1.10",
-            "tabulate>=0.9",
-            "tqdm>=4.66",
-            "yacs>=0.1.8",
-        ),
-        *("gdown>=6.5", "threadpoolctl>=3"),
+        *("pillow>=10", "scikit-learn>=1.3", "threadpoolctl>=3", "scipy>=1.10", "tabulate>=0.9", "tqdm>=4.66"),
+        *("yacs>=0.1.8", "gdown>=6.5"),
     ],
-    extras_require={"test": ["pytest>=8", "ruff>=0.6"]},
+    extras_require={
+        "ray": ["ray>=2.40"],  # sweeps on a cluster
+        "report": ["matplotlib>=3.8", "jinja2>=3.1"],  # report.py
+        "test": ["pytest>=8", "ruff>=0.6", "ray==2.60.0"],
+    },
 )

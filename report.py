@@ -1,0 +1,143 @@
+"""One page about finished runs, to be opened in a browser without a network, and the same figures for a paper."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ccli.atomic import moved_into_place
+from ccli.cells import Task, collect, rows_of
+from ccli.errors import CcliError
+from ccli.published import read_published
+from ccli.runs import find_records
+
+EXAMPLES = """
+examples:
+  Everything below a folder of runs, in report.html:
+    python report.py output
+  Two folders in one page, with the difference to one trainer in each cell and rows of published numbers:
+    python report.py output/dtd output/eurosat --to few_shot.html --against CCLI --published published.csv
+  The figures alone, each as PDF and PNG (curves_<data set>, curves_average, time):
+    python report.py output --figures figures
+
+The page holds the tables, paired tests, curves with error bars, time, per-class accuracy and confusion of any run you
+choose, chosen hyper-parameters and versions. Runs that failed or cannot be read are named here and in the page, and
+the rest goes on. The same records give the same page, byte for byte.
+"""
+Found = list[tuple[Path, dict[str, Any]]]
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"report.py: error: {message}; see report.py --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="report.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("output", nargs="+", metavar="OUTPUT", help="folder of runs (result.json at any depth)")
+    parser.add_argument("--to", metavar="HTML", help="the page (default: report.html, unless --figures is given)")
+    parser.add_argument("--figures", metavar="DIR", help="a folder for the figures as PDF and PNG")
+    parser.add_argument("--against", metavar="TRAINER", help="differences to this trainer, too")
+    parser.add_argument("--published", metavar="CSV", help="published numbers in marked rows (see parse_test_res.py)")
+    return parser
+
+
+def read_runs(folders: list[str]) -> tuple[Found, list[str]]:
+    """(records with their paths, problems) below all folders; a record that two folders hold counts once."""
+    found: dict[str, tuple[Path, dict[str, Any]]] = {}
+    problems: dict[str, None] = {}
+    for folder in folders:
+        records, bad = find_records(folder)
+        for path, record in records:
+            found.setdefault(os.path.realpath(path), (path, record))
+        if not records and not bad:
+            bad = [f"{folder} holds no finished run (no result.json below); finish one, or leave the folder out"]
+        problems |= dict.fromkeys(bad)
+    kept, clashes = one_a_place(list(found.values()))
+    return in_order(kept), [*problems, *clashes]
+
+
+def in_order(found: Found) -> Found:
+    """Methods as papers list them, zero-shot first and CCLI last, which is the order of lines in the tables."""
+    from ccli.plots import method_place
+
+    return sorted(found, key=lambda f: (*method_place(f[1]["trainer"]), f[1]["protocol"] == "paper"))
+
+
+def one_a_place(found: Found) -> tuple[Found, list[str]]:
+    """(records, problems): of records that claim one seed of one cell the first, and none where they differ."""
+    places: dict[tuple, Found] = {}
+    for row, (path, record) in zip(rows_of([record for _, record in found]), found):
+        place = row, Task(record["dataset"], record["shots"]), record["seed"]
+        places.setdefault(place, []).append((path, record))
+    kept, problems = [], []
+    for claims in places.values():
+        try:
+            collect([record for _, record in claims])
+        except CcliError as error:
+            problems.append(f"left out {', '.join(str(path.parent) for path, _ in claims)}: {error}")
+        else:
+            kept.append(claims[0])
+    return kept, problems
+
+
+def write_page(target: Path, text: str) -> None:
+    """Atomically. Raises CcliError where the disk refuses."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with moved_into_place(target) as scratch:
+            scratch.write_bytes(text.encode("utf-8", errors="replace"))  # a name may hold half a character
+    except OSError as error:
+        raise CcliError(
+            f"cannot write {target}: {error.strerror or error}; free space or choose another place"
+        ) from error
+
+
+def report(args: argparse.Namespace) -> None:
+    """Read, draw and write; a line on stdout for each thing written, one on stderr for each problem."""
+    from ccli.plots import plots, save
+
+    found, problems = read_runs(args.output)
+    for problem in problems:
+        print(f"report.py: warning: {problem}", file=sys.stderr)
+    if not found:
+        raise CcliError(f"nothing found in {', '.join(args.output)}: no readable result.json below; finish a run first")
+    published = read_published(args.published) if args.published else ()
+    figures = plots([record for _, record in found])
+    if args.to or not args.figures:
+        from ccli.report_page import render_page
+
+        target = Path(args.to or "report.html")
+        write_page(target, render_page(found, figures, problems, args.against or "", published))
+        print(f"{target}: a page on {len(found)} run{'' if len(found) == 1 else 's'}")
+    if args.figures:
+        paths = save(figures, args.figures)
+        print(f"{args.figures}: {', '.join(path.name for path in paths)}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    args = build_parser().parse_args(argv)
+    try:
+        report(args)
+    except (CcliError, OSError) as error:
+        print(f"report.py: error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"report.py: error: {error.name} is not installed here; use .venv/bin/python", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
