@@ -19,7 +19,7 @@ from pathlib import Path
 from ccli.sweeps import workers
 from ccli.sweeps.encoding import Missing, missing_images
 from ccli.sweeps.execute import Outcome, train_script
-from ccli.sweeps.overview import Plan, print_end, print_plan
+from ccli.sweeps.overview import Plan, print_end, print_plan, print_table
 from ccli.sweeps.plan import PAPER_SHOTS, TRAINERS, Grid, Run, runs_of
 from tqdm import tqdm
 
@@ -40,7 +40,8 @@ examples:
     python sweep.py --datasets concept_shapes --trainers CCLI --shots 16 --targets concept_shapes_v2 concept_shapes_r
   On a Ray cluster, one task a run (pip install -e ".[ray]"):
     python sweep.py --datasets dtd --ray auto
-Then: python parse_test_res.py --table OUTPUT, python report.py OUTPUT
+The plan and how far it is go to stderr, the table of the runs at the end to stdout. More tables and figures:
+python parse_test_res.py --table OUTPUT, python report.py OUTPUT.
 """
 
 
@@ -75,6 +76,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--ray", metavar="ADDRESS", help="carry out the runs on a Ray cluster: its address, auto, or local")
     add("--gpus", type=float, help="with --ray: GPUs a run takes, fractions too (default: 1 where the cluster has any)")
+    add("--against", default="", metavar="TRAINER", help="differences to this trainer in the table at the end")
     add("--dry-run", action="store_true", help="only print the plan")
     add("opts", nargs="*", metavar="KEY VALUE", help="options; several values, separated by commas, make a grid")
     words = list(sys.argv[1:] if argv is None else argv)
@@ -119,12 +121,12 @@ def sweep(args: argparse.Namespace) -> int:
     )  # fmt: skip
     plan = Plan(runs_of(grid))
     missing, problems = missing_images(plan.to_do)
-    print_plan(plan, missing, problems, listed=args.dry_run)
+    print_plan(plan, missing, problems, sys.stdout if args.dry_run else sys.stderr)
     if args.dry_run:
         return 0
     outcomes = plan.refused + (carry_out(plan.to_do, missing, args) if plan.to_do else [])
     print_end(plan, outcomes)
-    print(f"python parse_test_res.py --table {args.output}")
+    print_table(plan, args.against)
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
@@ -135,7 +137,7 @@ def carry_out(runs: Sequence[Run], missing: Sequence[Missing], args: argparse.Na
         for ended in _stream(runs, missing, args):
             outcomes += ended
             for outcome in ended:
-                bar.write(f"{outcome.name}: {outcome.error or _accuracy(outcome)}")
+                bar.write(f"{outcome.name}: {outcome.error or _accuracy(outcome)}", file=sys.stderr)
             bar.update()
     return outcomes
 
@@ -151,7 +153,7 @@ def _stream(runs: Sequence[Run], missing: Sequence[Missing], args: argparse.Name
 
 
 def _accuracy(outcome: Outcome) -> str:
-    return f"{read_record(outcome.folder)['accuracy']:.2f} % ({outcome.seconds:.1f} s)"
+    return f"{read_record(outcome.folder)['accuracy']:.2f} % ({outcome.seconds:.2f} s)"
 
 
 def _foreign(runs: Sequence[Run]) -> set[str]:

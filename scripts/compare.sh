@@ -17,7 +17,7 @@ deviation over seeds, best in bold, the difference to CCLI. What is done is skip
 Environment: METHODS  which, by their folders in scripts/
                       (default: "zsclip linear_probe clip_adapter tip_adapter tip_adapter_f taskres lp_plus_plus gda coop ccli")
              PROTOCOL validation (default), fixed, or paper: the choices of each method's authors, test set included
-             DATA OUT SEEDS ARGS VARIANT QUIET as for scripts/<method>/main.sh (QUIET is 1 by default here)
+             DATA OUT SEEDS ARGS VARIANT JOBS as for scripts/<method>/main.sh
 USAGE
 }
 
@@ -27,28 +27,18 @@ if [ $# -lt 2 ] || [ $# -gt 3 ] || [ "$1" = "-h" ] || [ "$1" = "--help" ]; then
     exit 2
 fi
 methods=${METHODS:-zsclip linear_probe clip_adapter tip_adapter tip_adapter_f taskres lp_plus_plus gda coop ccli}
-[[ $1 == *.npz ]] && methods=${methods/coop/}
-export QUIET=${QUIET:-1}
 if [ -n "${PROTOCOL:-}" ] && [ "$PROTOCOL" != validation ]; then
     export ARGS="PROTOCOL $PROTOCOL ${ARGS:-}" VARIANT=${VARIANT:-$PROTOCOL}
 fi
 
 scripts=$(cd "$(dirname "$0")" && pwd)
+trainers=""
 for method in $methods; do
-    [ -f "$scripts/$method/main.sh" ] || { echo "error: no method $method; there are $(cd "$scripts" && dirname */main.sh | tr '\n' ' ')" >&2; exit 2; }
-done
-for method in $methods; do
-    bash "$scripts/$method/main.sh" "$@" | sed -n 's/^| \([A-Z]\)/\1/p' >&2
+    main=$scripts/$method/main.sh
+    [ -f "$main" ] || { echo "error: no method $method; there are $(cd "$scripts" && dirname */main.sh | tr '\n' ' ')" >&2; exit 2; }
+    trainers+=" $(sed -n 's/.*run.sh" \([A-Za-z]*\) .*/\1/p' "$main")"
 done
 . "$scripts/common.sh"
-read_shots "$2"
-dataset=$(basename "$1" .npz)
-cfg=${3:-$([[ $dataset == concept_shapes* ]] && echo demo_clip || echo rn50)}
-folders=()
-for method in $methods; do
-    trainer=$(sed -n 's/.*run.sh" \([A-Za-z]*\) .*/\1/p' "scripts/$method/main.sh")
-    for s in $shots; do folders+=("$(folder_of "$dataset" "$trainer" "$cfg" "$s")"); done
-done
 against=()
 [[ " $methods " == *" ccli "* ]] && against=(--against CCLI)
-"$python" parse_test_res.py --table "${against[@]}" "${folders[@]}"
+sweep "$1" "$2" "${3:-}" "$trainers" "${against[@]}"

@@ -18,9 +18,9 @@ Environment: DATA  folder of the data sets (default: data)
              OUT   where runs go (default: output): OUT/SOURCE/TRAINER/CFG_SHOTSshots/seedK, and their tests:
                    OUT/TARGET/TRAINER/CFG_SHOTSshots/from_SOURCE/seedK
              SEEDS which seeds (default: "1 2 3")
-             ARGS  further KEY VALUE options for train.py; give them a VARIANT, because they change the result
-             VARIANT  name of the folder below CFG_SHOTSshots for runs with other ARGS; tables show CFG/VARIANT
-             QUIET 1 keeps what the runs print in their log.txt alone
+             ARGS  further KEY VALUE options for train.py (A,B: several values); runs with them have a folder of their own
+             VARIANT  its name, below CFG_SHOTSshots (default: made of ARGS); tables show CFG/VARIANT
+             JOBS  processes at a time (default: 1)
 
 Finished runs and tests are skipped; a run that was made again is tested again.
 USAGE
@@ -42,38 +42,11 @@ if [ ${#words[@]} -lt 1 ] || [ ${#words[@]} -gt 2 ]; then
     exit 2
 fi
 . "$(dirname "$0")/common.sh"
-read_shots "${words[0]}"
 if [ $demo = 1 ]; then
-    source=concept_shapes cfg=${words[1]:-demo_clip}
-    targets="concept_shapes_v2 concept_shapes_sketch concept_shapes_a concept_shapes_r"
+    source=concept_shapes targets="concept_shapes_v2 concept_shapes_sketch concept_shapes_a concept_shapes_r"
 else
-    source=imagenet cfg=${words[1]:-rn50}
-    targets="imagenetv2 imagenet_sketch imagenet_a imagenet_r"
+    source=imagenet targets="imagenetv2 imagenet_sketch imagenet_a imagenet_r"
 fi
-
-folders=()
-both() { # TRAINER CFG: its runs on the source, and their tests on the targets
-    local trainer=$1 cfg=$2 s seed target run test
-    for s in $shots; do
-        run=$(folder_of "$source" "$trainer" "$cfg" "$s")
-        folders+=("$run")
-        for seed in $seeds; do
-            train "$trainer" "$cfg" "$s" "$seed" "configs/datasets/$source.yaml" "$run/seed$seed"
-        done
-        for target in $targets; do
-            test=$(folder_of "$target" "$trainer" "$cfg" "$s")/from_$source
-            folders+=("$test")
-            for seed in $seeds; do
-                train "$trainer" "$cfg" "$s" "$seed" "configs/datasets/$target.yaml" "$test/seed$seed" \
-                    --eval-only --model-dir "$run/seed$seed"
-            done
-        done
-    done
-}
-
-both "$trainer" "$cfg"
-if [ "$trainer" != ZeroshotCLIP ]; then  # which has one yaml a backbone: rn50 for rn50_plain
-    [ -f "configs/trainers/ZeroshotCLIP/$cfg.yaml" ] || cfg=${cfg%_*}
-    both ZeroshotCLIP "$cfg"
-fi
-"$python" parse_test_res.py --table "${folders[@]}"
+both=$trainer
+[ "$trainer" = ZeroshotCLIP ] || both="$trainer ZeroshotCLIP"
+sweep "$source" "${words[0]}" "${words[1]:-}" "$both" --targets $targets

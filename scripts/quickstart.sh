@@ -5,9 +5,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/install.sh
 start=$SECONDS
-export QUIET=1
-bash scripts/zsclip/main.sh concept_shapes 16
-bash scripts/ccli/main.sh concept_shapes 16
-echo
-.venv/bin/python parse_test_res.py --table "${OUT:-output}/concept_shapes"
+METHODS="ccli zsclip" bash scripts/compare.sh concept_shapes 16
 echo "Accuracy in percent, mean and standard deviation over seeds. $((SECONDS - start)) s after installing."

@@ -15,9 +15,9 @@ Usage: bash scripts/<method>/main.sh DATASET SHOTS [CFG]
 Environment: DATA  folder of the data sets (default: data)
              OUT   where runs go (default: output), in OUT/DATASET/TRAINER/CFG_SHOTSshots/seedK
              SEEDS which seeds (default: "1 2 3")
-             ARGS  further KEY VALUE options for train.py; give them a VARIANT, because they change the result
-             VARIANT  name of the folder below CFG_SHOTSshots for runs with other ARGS; tables show CFG/VARIANT
-             QUIET 1 keeps what the runs print in their log.txt alone
+             ARGS  further KEY VALUE options for train.py (A,B: several values); runs with them have a folder of their own
+             VARIANT  its name, below CFG_SHOTSshots (default: made of ARGS); tables show CFG/VARIANT
+             JOBS  processes at a time (default: 1)
 
 Finished runs are skipped, unfinished ones resumed; a folder that holds a run with other options is refused.
 EOF
@@ -32,26 +32,4 @@ if [ $# -lt 2 ] || [ $# -gt 3 ] || [ "$1" = "-h" ] || [ "$1" = "--help" ]; then
 fi
 
 . "$(dirname "$0")/common.sh"
-
-dataset=$1
-bundle=()
-if [[ $dataset == *.npz ]]; then
-    bundle=(DATASET.BUNDLE "$(from_caller "$dataset")")
-    yaml=configs/datasets/feature_bundle.yaml
-    dataset=$(basename "$dataset" .npz)
-else
-    yaml=configs/datasets/$dataset.yaml
-fi
-cfg=${3:-$([[ $dataset == concept_shapes* ]] && echo demo_clip || echo rn50)}
-read_shots "$2"
-extra=("${bundle[@]}" "${extra[@]}")
-
-folders=()
-for s in $shots; do
-    folder=$(folder_of "$dataset" "$trainer" "$cfg" "$s")
-    folders+=("$folder")
-    for seed in $seeds; do
-        train "$trainer" "$cfg" "$s" "$seed" "$yaml" "$folder/seed$seed"
-    done
-done
-"$python" parse_test_res.py --table "${folders[@]}"
+sweep "$1" "$2" "${3:-}" "$trainer"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import TextIO
 
 from tqdm import tqdm
 
 from ccli.errors import CcliError
-from ccli.runs import FAILURE, RECORD, read_record
+from ccli.runs import FAILURE, RECORD, is_done, read_record
+from ccli.tables import results_table
 
 from .encoding import Missing
 from .execute import Outcome, train_script
@@ -49,19 +51,20 @@ def _is_done(call: Run) -> bool:
         return False
 
 
-def print_plan(plan: Plan, missing: Sequence[Missing], problems: dict[str, str], listed: bool) -> None:
-    """How many runs, how long they may take, what is to be encoded; with `listed`, every folder that is to do."""
+def print_plan(plan: Plan, missing: Sequence[Missing], problems: dict[str, str], file: TextIO) -> None:
+    """How many runs, how long they may take, what is to be encoded; on stdout also every folder that is to do."""
     import tabulate
 
-    print(tabulate.tabulate(_lines(plan), ["trainer", "runs", "done", "to do", "time"], disable_numparse=True))
+    heads = ["trainer", "runs", "done", "to do", "time"]
+    print(tabulate.tabulate(_lines(plan), heads, disable_numparse=True), file=file)
     for item in missing:
         views = f"{item.views[0]} views each of " if item.views else ""
-        print(f"to be encoded first: {views}{len(item.paths):,} images ({item.run.dataset}, {item.run.cfg})")
+        print(f"to be encoded first: {views}{len(item.paths):,} images ({item.run.dataset}, {item.run.cfg})", file=file)
     for dataset, problem in problems.items():
-        print(f"{dataset} cannot be run: {problem}")
+        print(f"{dataset} cannot be run: {problem}", file=file)
     if plan.unfinished:
-        print(f"{plan.unfinished} unfinished runs are resumed")
-    if listed:
+        print(f"{plan.unfinished} unfinished runs are resumed", file=file)
+    if file is sys.stdout:
         for call in (call for run in plan.to_do for call in run.calls()):
             print(call.folder)
 
@@ -104,7 +107,17 @@ def _time(seconds: float) -> str:
 def print_end(plan: Plan, outcomes: Sequence[Outcome]) -> None:
     """How the sweep ended, and every failure by its folder."""
     failed = [outcome for outcome in outcomes if outcome.error]
-    print(f"{len(plan.done)} runs were done before, {len(outcomes) - len(failed)} are done now, {len(failed)} failed")
+    now = len(outcomes) - len(failed)
+    print(f"{len(plan.done)} done before, {now} done now, {len(failed)} failed", file=sys.stderr)
     for outcome in failed:
         where = f"; the traceback is in {FAILURE} there" if (outcome.folder / FAILURE).exists() else ""
         print(f"{outcome.folder}: {outcome.error}{where}", file=sys.stderr)
+
+
+def print_table(plan: Plan, against: str) -> None:
+    """The results of all runs of the plan that are done."""
+    folders = [call.folder for run in plan.runs for call in run.calls()]
+    records = [read_record(folder) for folder in folders if is_done(folder)]
+    several = len({record["dataset"] for record in records}) > 1 and len({record["shots"] for record in records}) > 1
+    if records:
+        print(results_table(records, columns="dataset" if several else None, against=against))

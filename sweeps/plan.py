@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +74,7 @@ def runs_of(grid: Grid) -> list[Run]:
         is_bundle = dataset.endswith(".npz")
         for trainer in grid.trainers:
             if is_bundle and trainer in NEED_IMAGES:
-                print(f"{trainer} is left out on {dataset}: a bundle has no text tower")
+                print(f"{trainer} is left out on {dataset}: a bundle has no text tower", file=sys.stderr)
                 continue
             for shots, seed, variant in itertools.product(grid.shots, grid.seeds, grid.variants):
                 runs[_run(grid, dataset, trainer, shots, seed, variant)] = None
@@ -127,6 +128,8 @@ def default_cfg(dataset: str) -> str:
 def _run(grid: Grid, dataset: str, trainer: str, shots: int, seed: int, variant: tuple[str, tuple[str, ...]]) -> Run:
     stem = data_set(dataset)[0]
     cfg = grid.cfg or default_cfg(stem)
+    if trainer == "ZeroshotCLIP" and not (CONFIGS / "trainers" / trainer / f"{cfg}.yaml").exists():
+        cfg = cfg.rpartition("_")[0] or cfg  # it has one yaml a backbone: rn50 for rn50_plain
     run = _call(grid, dataset, trainer, cfg, shots, seed, variant)
     evaluation = ("--eval-only", "--model-dir", str(run.folder))
     tests = [

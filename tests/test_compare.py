@@ -30,8 +30,8 @@ def test_a_comparison_and_its_table(tmp_path):
     means = {}
     for _, record in records:
         means.setdefault(record["trainer"], []).append(record["accuracy"])
-    assert [row[0] for row in rows[2:]] == ["ZeroshotCLIP", "TipAdapterF", "CCLI"] and len(records) == 6
-    for name, cell, difference in rows[2:]:
+    assert [row[0] for row in rows[2:5]] == ["ZeroshotCLIP", "TipAdapterF", "CCLI"] and len(records) == 6
+    for name, cell, difference in rows[2:5]:
         mean = sum(means[name]) / 2
         assert cell.startswith(f"{mean:.2f} ±")
         assert difference == ("" if name == "CCLI" else f"{mean - sum(means['CCLI']) / 2:+.2f}")

@@ -25,31 +25,36 @@ def test_runs_are_made_skipped_and_repaired(tmp_path):
     bundle_file(tmp_path)
     status, text, _ = main_sh("ccli", "tiny.npz", 4, cwd=tmp_path)
     assert status == 0
-    assert text.startswith("a line of the user\n") and text.count("=> result") == 2  # the file is added to
-    assert text.rstrip().splitlines()[-3].startswith("| CCLI ")  # the table, and a note, at the end
+    assert text.startswith("a line of the user\n| trainer ")  # the file is added to, and by the table alone
+    assert text.rstrip().splitlines()[-3].startswith("| CCLI ")  # and a note
     folder = tmp_path / "runs/tiny/CCLI/rn50_4shots"
+    assert all((folder / f"seed{k}/log.txt").read_text().count("=> result") == 1 for k in (1, 2))
     first, second = read_record(folder / "seed1"), read_record(folder / "seed2")
     assert (first["seed"], second["seed"]) == (1, 2)
 
     (folder / "seed2/result.json").write_text("{")  # damaged: not taken for finished
-    status, text, stderr = main_sh("ccli", "tiny.npz", 4, cwd=tmp_path, QUIET="1")
-    assert status == 0 and "=> result" not in text and "made again" in stderr
+    status, text, stderr = main_sh("ccli", "tiny.npz", 4, cwd=tmp_path)
+    assert status == 0 and "made again" in stderr and "1 done before, 1 done now, 0 failed" in stderr
     assert same_record(read_record(folder / "seed2"), second) == []
-    status, text, _ = main_sh("ccli", "tiny.npz", 4, cwd=tmp_path)
-    assert status == 0 and text.count("is done; skipped") == 2
+    status, again, stderr = main_sh("ccli", "tiny.npz", 4, cwd=tmp_path)
+    assert status == 0 and again == text and "2 done before, 0 done now, 0 failed" in stderr
 
 
 def test_other_options_in_the_same_folder_are_refused(tmp_path):
     bundle = bundle_file(tmp_path)
     assert main_sh("ccli", bundle, 4, cwd=tmp_path, SEEDS="1")[0] == 0
-    status, _, stderr = main_sh("ccli", bundle, 4, cwd=tmp_path, SEEDS="1", ARGS="TRAINER.CCLI.TOP_K 5")
-    assert status != 0 and stderr.startswith("error:") and "TRAINER.CCLI.TOP_K 3, not 5" in stderr
-    assert len(stderr.splitlines()) == 1
-    status, _, _ = main_sh("ccli", bundle, 4, cwd=tmp_path, SEEDS="1", ARGS="TRAINER.CCLI.TOP_K 5", VARIANT="top5")
-    assert status == 0 and (tmp_path / "runs/tiny/CCLI/rn50_4shots/top5/seed1/result.json").exists()
+    folder = tmp_path / "runs/tiny/CCLI/rn50_4shots"
+    for variant, name in (("", "TOP_K-5"), ("top5", "top5")):  # options have a folder of their own
+        env = {"SEEDS": "1", "ARGS": "TRAINER.CCLI.TOP_K 5", "VARIANT": variant}
+        assert main_sh("ccli", bundle, 4, cwd=tmp_path, **env)[0] == 0
+        record = read_record(folder / name / "seed1")
+        assert record["cfg"] == f"rn50/{name}" and record["config"]["TRAINER"]["CCLI"]["TOP_K"] == 5
+    status, _, stderr = main_sh("ccli", bundle, 4, cwd=tmp_path, **env | {"ARGS": "TRAINER.CCLI.TOP_K 7"})
+    assert status == 1 and f"{folder}/top5/seed1: " in stderr and "TRAINER.CCLI.TOP_K 5, not 7" in stderr
+    assert read_record(folder / "top5/seed1") == record
     bundle_file(tmp_path, width=24)  # another bundle under the same name
     status, _, stderr = main_sh("ccli", bundle, 4, cwd=tmp_path, SEEDS="1")
-    assert status != 0 and "DATASET.BUNDLE" in stderr and len(stderr.splitlines()) == 1
+    assert status == 1 and "DATASET.BUNDLE" in stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("args", [("tiny.npz", "3.5"), ("tiny.npz", ""), ("tiny.npz",), ("tiny.npz", "4", "rn50", "x")])
