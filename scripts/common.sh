@@ -9,10 +9,10 @@ python=${PYTHON:-python}
 read -ra seeds <<<"${SEEDS:-1 2 3}"
 read -ra extra <<<"${ARGS:-}"
 
-# The runs of a sweep and their table: sweep DATASET SHOTS CFG TRAINERS [further arguments of sweep.py]
+# The runs of a sweep and their table: sweep DATASETS SHOTS CFG TRAINERS [further arguments of sweep.py]
 sweep() {
-    local dataset=$1
-    [[ $dataset == *.npz ]] && dataset=$(from_caller "$dataset")
-    "$python" sweep.py --datasets "$dataset" --shots "$2" --trainers $4 --seeds "${seeds[@]}" --root "$data" \
+    local datasets=$1
+    if [[ $datasets == *.npz ]]; then datasets=("$(from_caller "$1")"); else read -ra datasets <<<"$1"; fi
+    "$python" sweep.py --datasets "${datasets[@]}" --shots $2 --trainers $4 --seeds "${seeds[@]}" --root "$data" \
         --output "$out" ${3:+--cfg "$3"} ${VARIANT:+--variant "$VARIANT"} ${JOBS:+--jobs "$JOBS"} "${@:5}" "${extra[@]}"
 }

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ccli.errors import CcliError, nearest
+from ccli.plots import LOOKS
+from ccli.tables import shots_name
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-TRAINERS = (  # in the order of tables
-    "ZeroshotCLIP", "LinearProbe", "CLIPAdapter", "TipAdapter", "TipAdapterF", "TaskRes", "LPPlusPlus", "GDA", "CoOp",
-    "CCLI",
-)  # fmt: skip
+FOLDERS = sorted(path.name for path in (CONFIGS / "trainers").iterdir())
+TRAINERS = (*LOOKS, *(name for name in FOLDERS if name not in LOOKS))  # in the order of tables and legends
 NEED_IMAGES = ("CoOp",)  # not for bundles, which have no text tower
 PAPER_SHOTS = (1, 2, 4, 8, 16)
 OWN_FLAGS = {
@@ -112,9 +112,8 @@ def data_set(name: str) -> tuple[str, Path, tuple[str, ...]]:
 def configuration(trainer: str, cfg: str) -> Path:
     """A trainer's yaml. Raises CcliError where there is no such trainer or yaml."""
     folder = CONFIGS / "trainers" / trainer
-    known = sorted(path.name for path in folder.parent.iterdir())
-    if trainer not in known:
-        raise CcliError(f"unknown trainer {trainer!r}; there are {', '.join(known)}.{nearest(trainer, known)}")
+    if trainer not in FOLDERS:
+        raise CcliError(f"unknown trainer {trainer!r}; there are {', '.join(FOLDERS)}.{nearest(trainer, FOLDERS)}")
     stems = sorted(path.stem for path in folder.glob("*.yaml"))
     if cfg not in stems:
         raise CcliError(f"{trainer} has no configuration {cfg!r}; it has {', '.join(stems)}.{nearest(cfg, stems)}")
@@ -151,7 +150,7 @@ def _call(
         "--output-dir", str(folder), *further, "DATASET.NUM_SHOTS", str(shots), *named, *bundle, *variant[1],
     )  # fmt: skip
     title = "/".join(filter(None, (cfg, variant[0])))
-    words = [stem, trainer, title, f"{shots} shots", f"seed {seed}", place.replace("_", " ", 1)]
+    words = [stem, trainer, title, shots_name(shots), f"seed {seed}", place.replace("_", " ", 1)]
     return Run(folder, argv, ", ".join(filter(None, words)), trainer, stem, title, shots, seed)
 
 

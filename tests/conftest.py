@@ -83,3 +83,16 @@ def encoded(monkeypatch) -> list[int]:
 
     monkeypatch.setattr(FrozenClip, "encode_image", counted)
     return calls
+
+
+@pytest.fixture
+def few_pictures(tmp_path, monkeypatch):
+    """All five data sets with a few pictures each, drawn already."""
+    from ccli.datasets import concept_shapes
+
+    monkeypatch.setattr(concept_shapes.ConceptShapes, "counts", {"train": 1, "val": 1, "test": 2})
+    monkeypatch.setattr(concept_shapes.ConceptShapesV2, "counts", {"test": 3})
+    for kind in vars(concept_shapes).values():
+        if isinstance(kind, type) and issubclass(kind, concept_shapes.ConceptShapes):
+            kind.folder(tmp_path / "data")
+    return tmp_path

@@ -280,3 +280,16 @@ def test_the_record_is_plain(bundles, tmp_path):
     run_here(*args(bundles["val"], tmp_path / "o", "TipAdapterF"))
     json.loads((tmp_path / "o/result.json").read_text())
     shutil.rmtree(tmp_path / "o")
+
+
+def test_tensorboards_scalars_are_dassls(bundles, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run_here(*args(bundles["val"], tmp_path / "run", "TaskRes", "DATALOADER.TRAIN_X.BATCH_SIZE", 12))
+    events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
+    tags = {"train/loss", "train/acc", "train/lr", "test/accuracy", "test/error_rate", "test/macro_f1"}
+    assert set(events.Tags()["scalars"]) == tags
+    assert [event.step for event in events.Scalars("train/loss")] == list(range(12))  # 6 epochs of 2 batches
+    assert events.Scalars("train/lr")[0].value == pytest.approx(1e-5)  # the epoch of warm-up
+    (tested,) = events.Scalars("test/accuracy")
+    assert tested.value == pytest.approx(read_record(tmp_path / "run")["accuracy"], rel=1e-6)

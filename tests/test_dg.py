@@ -25,19 +25,6 @@ def folder(out, name, trainer):
     return out / name / trainer / f"demo_clip_1shots/{below}seed1"
 
 
-@pytest.fixture
-def few_pictures(tmp_path, monkeypatch):
-    """All five data sets with a few pictures each, drawn already."""
-    from ccli.datasets import concept_shapes
-
-    monkeypatch.setattr(concept_shapes.ConceptShapes, "counts", {"train": 1, "val": 1, "test": 2})
-    monkeypatch.setattr(concept_shapes.ConceptShapesV2, "counts", {"test": 3})
-    for kind in vars(concept_shapes).values():
-        if isinstance(kind, type) and issubclass(kind, concept_shapes.ConceptShapes):
-            kind.folder(tmp_path / "data")
-    return tmp_path
-
-
 def percent(accuracy: Fraction) -> str:
     return f"{float(100 * accuracy):.2f}"
 

@@ -276,3 +276,19 @@ def test_help_teaches(capsys):
         script("sweep").arguments(["--help"])
     text = capsys.readouterr().out
     assert "--dry-run" in text and "TRAINER.CCLI.TOP_K 1,3,5" in text and "failed.txt" in text
+
+
+def test_the_plan_says_what_is_to_be_encoded(few_pictures):
+    argv = ("--datasets", "concept_shapes", "--trainers", "ZeroshotCLIP", "CCLI", "--shots", 1, "--seeds", 1)
+    argv += ("--targets", "concept_shapes_a", "--output", "runs", "--threads", 1)
+    dry = sweep(*argv, "--dry-run", cwd=few_pictures)
+    lines = [line for line in dry.stdout.splitlines() if line.startswith("to be encoded")]
+    # 24 classes with 1 image to train, 1 to validate and 2 to test; 12 of them with 3 on the target
+    assert lines == [
+        "to be encoded first: 132 images (concept_shapes, demo_clip)",
+        "to be encoded first: 10 views each of 24 images (concept_shapes, demo_clip)",
+    ]
+    assert not (few_pictures / "data/.ccli_features").exists() and not (few_pictures / "runs").exists()
+    assert "to be encoded" in sweep(*argv, cwd=few_pictures).stderr
+    again = sweep(*argv, "--variant", "again", "--dry-run", cwd=few_pictures)
+    assert again.returncode == 0 and "to be encoded" not in again.stdout and "again/seed1" in again.stdout

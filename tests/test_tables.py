@@ -427,3 +427,13 @@ def test_what_a_table_holds():
     assert [line.row.protocol for line in table.lines] == ["validation"] * 3 + ["‡"]
     assert table.lines[0].tasks == (("dtd", 16, False),) and table.lines[0].labels == ()
     assert build_table(records, "dataset").lines[0].labels == ("16 shots",)
+
+
+def test_a_table_of_ccli_with_itself_has_no_gains():
+    """As in an ablation: two rows of CCLI beside one other trainer."""
+    records = [make(60), make(62, cfg="plain"), make(55, trainer="GDA")]
+    assert build_table(records).gains == ()
+    assert [line.name for line in build_table([*records, make(50, trainer="CoOp")]).gains] == [
+        "CCLI (rn50) to the best other",
+        "CCLI (plain) to the best other",
+    ]

@@ -127,9 +127,14 @@ class ImageSource:
         sentences = [CONCEPT_TEMPLATE.format(name) for name in vocabulary.names]
         return vocabulary.names, unit(self.store.texts(sentences, "concepts")).to(self.device)
 
-    def wanted(self, trainer) -> list[tuple[list[str], tuple]]:
-        """The images that a trainer uses: (paths, views) as `FeatureStore.missing` takes them, views () for none."""
-        shots = [item.impath for item in self.dataset.train_x] if trainer.uses_shots else []
+    def wanted(self, trainer, trained: bool = True) -> list[tuple[list[str], tuple]]:
+        """The images that a run encodes: (paths, views) as `FeatureStore.missing` takes them, views () for none.
+
+        Args:
+            trainer: its class.
+            trained: False for an evaluation.
+        """
+        shots = [item.impath for item in self.dataset.train_x] if trainer.uses_shots and trained else []
         val = [item.impath for item in self.dataset.val or []] if trainer.uses_shots else []
         found: list[tuple[list[str], tuple]] = [([*shots, *val, *(item.impath for item in self.dataset.test)], ())]
         if trainer.uses_views and shots and self.cfg.FEATURES.VIEWS > 0:
