@@ -30,7 +30,7 @@ setup(
         *("yacs>=0.1.8", "gdown>=6.5"),
     ],
     extras_require={
-        "ray": ["ray>=2.40"],  # sweeps on a cluster
+        "ray": ["ray>=2.52"],  # sweeps on a cluster; older ones have no token that keeps strangers out
         "report": ["matplotlib>=3.8", "jinja2>=3.1"],  # report.py
         "test": ["pytest>=8", "ruff>=0.6", "ray==2.60.0"],
     },

@@ -74,7 +74,11 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=int,
         help="threads of a run (default: all cores divided by --jobs); they may change its last bits",
     )
-    add("--ray", metavar="ADDRESS", help="carry out the runs on a Ray cluster: its address, auto, or local")
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="carry out the runs on a Ray cluster: HOST:PORT, ray://HOST:PORT, auto, or local",
+    )
     add("--gpus", type=float, help="with --ray: GPUs a run takes, fractions too (default: 1 where the cluster has any)")
     add("--against", default="", metavar="TRAINER", help="differences to this trainer in the table at the end")
     add("--dry-run", action="store_true", help="only print the plan")
@@ -146,7 +150,7 @@ def _stream(runs: Sequence[Run], missing: Sequence[Missing], args: argparse.Name
     if args.ray:
         from ccli.sweeps import cluster
 
-        return cluster.run_all(runs, missing, args.ray, args.threads or 1, args.gpus)
+        return cluster.run_all(runs, missing, args.ray, args.threads or 1, args.gpus, _foreign(runs))
     if args.threads or args.jobs > 1:
         os.environ["OMP_NUM_THREADS"] = str(args.threads or max(1, (os.cpu_count() or 1) // args.jobs))
     return workers.run_all(runs, args.jobs, apart=_foreign(runs))

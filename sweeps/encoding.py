@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
@@ -12,9 +13,12 @@ import torch
 from tqdm import tqdm
 
 from ccli.errors import CcliError
+from ccli.features import BATCH, FeatureStore
 
 from .execute import train_script
 from .plan import Run
+
+SHARE = 256  # encodings that one task of a cluster is given, at least: it has to load the model first
 
 
 class Missing(NamedTuple):
@@ -30,18 +34,21 @@ def missing_images(runs: Sequence[Run]) -> tuple[list[Missing], dict[str, str]]:
     wanted: dict[tuple, tuple[Run, object, dict[str, None]]] = {}  # (store, views) -> run, store, paths
     problems: dict[str, str] = {}
     drawn: dict[tuple, object] = {}
-    calls = sorted(
-        (call for run in runs for call in run.calls()), key=lambda call: (call.dataset, call.shots, call.seed)
-    )
+    calls = sorted((c for run in runs for c in run.calls()), key=lambda c: (c.dataset, c.shots, c.seed))
     for call in tqdm(calls, desc="Looking for features", leave=False, disable=len(calls) < 100 or None):
         if call.dataset in problems:
             continue
         try:
             for store, paths, views in _wanted(call, drawn):
                 wanted.setdefault((id(store), views), (call, store, {}))[2].update(dict.fromkeys(paths))
+        except Exception as error:  # the runs will meet it again, and keep its traceback
+            problems[call.dataset] = f"{'' if isinstance(error, CcliError) else type(error).__name__ + ': '}{error}"
+    found = []
+    for (_, views), (call, store, paths) in wanted.items():
+        try:
+            found.append(Missing(call, store.missing(list(paths), *views), views))
         except CcliError as error:
             problems[call.dataset] = str(error)
-    found = [Missing(call, store.missing(list(paths), *key[1]), key[1]) for key, (call, store, paths) in wanted.items()]
     return [item for item in found if item.paths], problems
 
 
@@ -63,15 +70,25 @@ def _wanted(call: Run, drawn: dict[tuple, object]):
         with redirect_stdout(StringIO()):
             drawn[key] = build_dataset(cfg)
     source = ImageSource(cfg, drawn[key], torch.device("cpu"))
-    for paths, views in source.wanted(trainer):
+    for paths, views in source.wanted(trainer, "--eval-only" not in call.argv):
         yield source.store, paths, views
+
+
+def shares(missing: Sequence[Missing], nodes: int) -> list[Missing]:
+    """Ranges of the images, in whole batches: about four a node, so that fast and slow nodes end together."""
+    found = []
+    for item in missing:
+        least = SHARE // (item.views[0] if item.views else 1)
+        size = max(least, math.ceil(len(item.paths) / (4 * max(1, nodes))))
+        size = math.ceil(size / BATCH) * BATCH
+        starts = range(0, len(item.paths), size)
+        found += [item._replace(paths=item.paths[start : start + size]) for start in starts]
+    return found
 
 
 def encode(missing: Missing, lock: str) -> None:
     """Encode some images into the store that their run reads; under `lock`, beside others that encode other images."""
     from ccli.trainers.sources import ImageSource
-
-    from ccli.features import FeatureStore
 
     train = train_script()
     cfg = train.setup_cfg(train.arguments(list(missing.run.argv)))

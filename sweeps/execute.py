@@ -21,6 +21,7 @@ from ccli.runs import FAILURE, RECORD
 
 from .plan import Run
 
+NOT_DONE = "its run is not done"
 LOCK = ".lock"  # of a run's folder: several sweeps may share one output
 
 
@@ -48,9 +49,22 @@ def execute(run: Run) -> list[Outcome]:
     outcomes: list[Outcome] = []
     for call in run.calls():
         if outcomes and outcomes[-1].error:
-            outcomes.append(Outcome(call.name, call.folder, "its run is not done"))
+            outcomes.append(Outcome(call.name, call.folder, NOT_DONE))
         else:
             outcomes.append(_execute(call))
+    return outcomes
+
+
+def cut_off(run: Run, why: str, trace: str) -> list[Outcome]:
+    """Outcomes of a run whose process died before it could tell them."""
+    outcomes: list[Outcome] = []
+    for call in run.calls():
+        if outcomes and outcomes[-1].error:
+            outcomes.append(Outcome(call.name, call.folder, NOT_DONE))
+        elif (call.folder / RECORD).exists():
+            outcomes.append(Outcome(call.name, call.folder))
+        else:
+            outcomes.append(Outcome(call.name, call.folder, why + keep_failure(call.folder, trace)))
     return outcomes
 
 

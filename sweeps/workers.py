@@ -11,7 +11,7 @@ from multiprocessing import connection
 
 from tqdm import tqdm
 
-from .execute import Outcome, execute, keep_failure
+from .execute import Outcome, cut_off, execute
 from .plan import Run
 
 
@@ -36,10 +36,8 @@ class Worker:
             return self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self.process.join()
-            error = f"its process ended with {_exit(self.process.exitcode)}"
-            calls = self.run.calls()
-            error += keep_failure(calls[0].folder, f"{error}: there is no traceback\n")
-            return [Outcome(call.name, call.folder, error) for call in calls]
+            why = f"its process ended with {_exit(self.process.exitcode)}"
+            return cut_off(self.run, why, f"{why}: there is no traceback\n")
 
     def end(self) -> None:
         """At once where it is at work, else by itself."""
