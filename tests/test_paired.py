@@ -5,7 +5,7 @@ from itertools import product
 from math import comb
 
 import pytest
-from test_tables import make
+from table_records import make
 
 from ccli.errors import CcliError
 from ccli.paired import holm, mcnemar_p, paired_tests, wilcoxon_p

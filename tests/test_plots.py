@@ -5,7 +5,7 @@ import re
 import sys
 
 import pytest
-from test_tables import make
+from table_records import make
 
 from ccli.errors import CcliError
 from ccli.plots import LOOKS, SPARE, clean, plots, save

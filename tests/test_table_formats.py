@@ -8,7 +8,7 @@ import re
 from fractions import Fraction
 
 import pytest
-from test_tables import make
+from table_records import make
 
 from ccli.errors import CcliError
 from ccli.paired import ImageTest, PairedTest
