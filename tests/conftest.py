@@ -1,6 +1,7 @@
 """Shared fixtures: a tiny CLIP with random weights, and small pictures of many kinds."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import ccli
 from ccli.clip import FrozenClip
 
 torch.set_num_threads(1)
+# A background job is started with SIGINT ignored, and so would be what the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _save_tiny_clip(folder: Path, seed: int) -> Path:

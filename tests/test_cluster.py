@@ -281,6 +281,7 @@ def test_failures_stay_in_their_folders(tmp_path, sweeping, head, second):
     assert (tmp_path / "ray" / place.format("tiny", 1) / RECORD).exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_leaves_nothing_at_work(tmp_path, sweeping, head, second):
     sweep = sweeping(head, *grid(tmp_path, 1, 2, 3))
     wait_for(lambda: sweep.noted("run", "began"), "a run that has begun", 60)

@@ -108,6 +108,7 @@ def test_a_grid_is_carried_out(tmp_path, jobs):
 
 
 @needs_ray
+@pytest.mark.slow
 def test_a_cancelled_job_leaves_nothing(tmp_path, jobs):
     args = ["--trainers", "TaskRes", "--shots", 2, "--seeds", 1, "--output", tmp_path, "OPTIM.MAX_EPOCH", 10**6]
     process = jobs("--datasets", bundle_file(tmp_path), *args)
@@ -121,6 +122,7 @@ def test_a_cancelled_job_leaves_nothing(tmp_path, jobs):
 
 
 @needs_ray
+@pytest.mark.slow
 def test_a_node_that_does_not_join(tmp_path, jobs):
     process = jobs(*grid(tmp_path, bundle_file(tmp_path)), HEAD_IP="127.0.0.1", JOIN_WITHIN="5", LOST="1")
     assert process.wait(60) == 1
