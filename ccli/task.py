@@ -79,6 +79,13 @@ class FewShotTask:
             train=part(self.train), val=part(self.val), test=part(self.test),
         )  # fmt: skip
 
+    def of_concepts(self, rows: torch.Tensor) -> FewShotTask:
+        """The same task with a part of its text concepts."""
+        if self.concept_features is None:
+            return self
+        names = tuple(self.concepts[k] for k in rows.tolist())
+        return replace(self, concepts=names, concept_features=self.concept_features[rows])
+
     def fold(self, kept: torch.Tensor, held: torch.Tensor) -> tuple[FewShotTask, Split]:
         """A task with only the `kept` training rows and without validation set, and the `held` ones to choose on."""
         return replace(self, train=self.train.take(kept), val=None), self.train.take(held)

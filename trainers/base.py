@@ -51,6 +51,7 @@ def extend_cfg(cfg) -> None:
     cfg.FEATURES.setdefault("PRECISION", "fp32")  # fp32 | bf16
     cfg.FEATURES.setdefault("VIEWS", 10)  # augmented views of a training image; 0 for none
     cfg.FEATURES.setdefault("CROP", (0.5, 1.0))  # their share of the image's area
+    cfg.FEATURES.setdefault("CROPS", 0)  # an image is the mean of this many of its views; 0: its centre crop
     cfg.FEATURES.setdefault("TEMPLATES", "single")  # single | imagenet7 | imagenet80
     cfg.FEATURES.setdefault("VOCABULARY", "")  # a file of text concepts; the packaged one where empty
 
@@ -88,6 +89,8 @@ class FeatureTrainer(TrainerX):
                 f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL!r}: {cfg.TRAINER.NAME} is tested with its last_step, "
                 "with what PROTOCOL has chosen"
             )
+        if cfg.FEATURES.CROPS < 0:
+            raise CcliError(f"FEATURES.CROPS is {cfg.FEATURES.CROPS}; it must be 0 (the centre crop) or more")
         if not 0 < cfg.FEATURES.CROP[0] <= cfg.FEATURES.CROP[1] <= 1:
             raise CcliError(
                 f"FEATURES.CROP {tuple(cfg.FEATURES.CROP)} must be two shares of the area, 0 < low <= high <= 1"
@@ -136,7 +139,7 @@ class FeatureTrainer(TrainerX):
     def _set_up(self) -> None:
         check_trainable(self.cfg.DATASET.NAME, self.dm.dataset, self)
         with self._clock("encode"):
-            self.task = make_task(self.source, self._val, self._test, self)
+            self.task = self.make_task()
         self.train_loader_x = self.dm.train_loader_x = self._loader(self.task.train, train=True)
         with self._clock("fit"):
             self.head = self.make_head(self.task).to(self.device)
@@ -144,6 +147,10 @@ class FeatureTrainer(TrainerX):
         if self.optim is None:
             self.max_epoch = 0
         self.register_model(HEAD, self.head, self.optim, self.sched)
+
+    def make_task(self) -> FewShotTask:
+        """What the head is made from."""
+        return make_task(self.source, self._val, self._test, self)
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         """A module f [B, D] -> logits [B, N]; fitted already where the method needs no epochs."""

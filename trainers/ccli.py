@@ -8,7 +8,8 @@ import torch
 from dassl.engine import TRAINER_REGISTRY
 
 from ccli import selection
-from ccli.concepts.discovery import SOURCES, concept_vectors, discover
+from ccli.concepts import representation
+from ccli.concepts.discovery import SOURCES, concept_vectors, discover, some_of
 from ccli.concepts.representation import KINDS
 from ccli.errors import CcliError, nearest
 from ccli.methods import concept_inference
@@ -20,6 +21,7 @@ from .base import extend_cfg as extend_base
 from .checkpoints import write_json
 
 NETWORKS = ("mlp", "convex")
+CRITERIA = ("accuracy", "likelihood")
 
 
 def extend_cfg(cfg) -> None:
@@ -29,18 +31,21 @@ def extend_cfg(cfg) -> None:
     extend_base(cfg)
     cfg.TRAINER.setdefault("CCLI", CfgNode())
     node = cfg.TRAINER.CCLI
-    node.setdefault("SOURCE", "visual")  # visual (the method) | text | random | images | features (controls)
+    node.setdefault("SOURCE", "visual")  # visual (the method) | text | random | images | features | none (controls)
+    node.setdefault("NUM_CONCEPTS", 0)  # a random part of the vocabulary; 0 is all of it
     node.setdefault("TOP_K", 3)  # images behind a visual concept
-    node.setdefault("TEXT_SHARE", 0.0)  # how much of the text concept a visual concept keeps, 0 to 1
+    node.setdefault("TEXT_SHARE", 0.0)  # of the text concept in what images are compared with, 0 to 1
     node.setdefault("REPRESENTATION", "plain")  # plain | standardised | affinity | space
     node.setdefault("BETA", 5.0)  # sharpness of affinity
-    node.setdefault("CLASS_AXES", True)  # space: class texts span it too
+    node.setdefault("CLASS_AXES", True)  # space: class texts are a group of concepts, too
+    node.setdefault("DISTINCTIVE", 0.0)  # space: the power of its distinctiveness that a concept is weighted by
     node.setdefault("NETWORK", "mlp")  # mlp (AdamW, OPTIM.MAX_EPOCH epochs) | convex (one layer, penalised likelihood)
     node.setdefault("HIDDEN", 512)  # mlp: width of the hidden layer
     node.setdefault("PENALTY", 0.3)  # convex: lambda
     node.setdefault("TEMPERATURE", 1.0)  # share of the logit scale that zero-shot logits keep
     node.setdefault("ALPHA", 1.0)  # weight of the network while it is fitted, and where nothing chooses another
     node.setdefault("ALPHAS", (0.0, 0.25, 0.5, 1.0, 2.0))  # candidates, as multiples of ALPHA; 0 is zero-shot
+    node.setdefault("CRITERION", "accuracy")  # accuracy | likelihood: what alpha is chosen by, of the held-out labels
 
 
 @TRAINER_REGISTRY.register()
@@ -53,13 +58,19 @@ class CCLI(FeatureTrainer):
     def check_cfg(self, cfg) -> None:
         super().check_cfg(cfg)
         node = cfg.TRAINER.CCLI
-        for key, known in (("SOURCE", SOURCES), ("REPRESENTATION", KINDS), ("NETWORK", NETWORKS)):
+        known_values = {"SOURCE": SOURCES, "REPRESENTATION": KINDS, "NETWORK": NETWORKS, "CRITERION": CRITERIA}
+        for key, known in known_values.items():
             if node[key] not in known:
                 hint = nearest(str(node[key]), known)
                 raise CcliError(f"unknown TRAINER.CCLI.{key} {node[key]!r}; use one of {', '.join(known)}.{hint}")
         for key in ("TOP_K", "HIDDEN", "PENALTY", "TEMPERATURE", "ALPHA", "BETA"):
             if not node[key] > 0:
                 raise CcliError(f"TRAINER.CCLI.{key} is {node[key]}; it must be above 0")
+        for key in ("NUM_CONCEPTS", "DISTINCTIVE"):
+            if node[key] < 0:
+                raise CcliError(f"TRAINER.CCLI.{key} is {node[key]}; it must be 0 or more")
+        if node.SOURCE == "none" and not (node.REPRESENTATION == "space" and node.CLASS_AXES):
+            raise CcliError("TRAINER.CCLI.SOURCE none leaves class texts alone: REPRESENTATION space, CLASS_AXES True")
         if not 0 <= node.TEXT_SHARE <= 1:
             raise CcliError(f"TRAINER.CCLI.TEXT_SHARE is {node.TEXT_SHARE}; it must lie between 0 and 1")
         if 0.0 not in node.ALPHAS or min(node.ALPHAS) < 0:
@@ -68,15 +79,19 @@ class CCLI(FeatureTrainer):
             raise CcliError("TRAINER.CCLI.NETWORK mlp needs OPTIM.MAX_EPOCH of 1 or more")
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
-        node = self.cfg.TRAINER.CCLI
-        vectors = concept_vectors(
-            node.SOURCE, task.concept_features, task.train.features, node.TOP_K, max(self.cfg.SEED, 0), node.TEXT_SHARE
+        node, seed = self.cfg.TRAINER.CCLI, max(self.cfg.SEED, 0)
+        concepts = concept_vectors(
+            node.SOURCE, task.concept_features, task.train.features, node.TOP_K, seed, node.TEXT_SHARE
         )
+        r = representation.build(node.REPRESENTATION, concepts, task, node.BETA, node.CLASS_AXES, node.DISTINCTIVE)
         return concept_inference.build(
-            vectors, task, representation=node.REPRESENTATION, beta=node.BETA, class_axes=node.CLASS_AXES,
-            network=node.NETWORK, hidden=node.HIDDEN, penalty=node.PENALTY, temperature=node.TEMPERATURE,
-            alpha=node.ALPHA, seed=max(self.cfg.SEED, 0),
+            r, task, network=node.NETWORK, hidden=node.HIDDEN, penalty=node.PENALTY, temperature=node.TEMPERATURE,
+            alpha=node.ALPHA, seed=seed,
         )  # fmt: skip
+
+    def make_task(self) -> FewShotTask:
+        task = super().make_task()
+        return task.of_concepts(some_of(len(task.concepts), self.cfg.TRAINER.CCLI.NUM_CONCEPTS))
 
     def _set_up(self) -> None:
         super()._set_up()
@@ -93,17 +108,21 @@ class CCLI(FeatureTrainer):
         """Alpha, by the protocol."""
         node, how = self.cfg.TRAINER.CCLI, self.chosen_on()
         alphas = [node.ALPHA * a for a in sorted(node.ALPHAS)]
-        correct = [0] * len(alphas)
         self.head.eval()
         with torch.enable_grad():
             pairs = list(selection.held_out(how, self.task, self.head, self.fit, self.cfg.SEED))
-        for head, split in pairs:
-            zero_shot, inferred = head.parts(split.features)
-            for k, alpha in enumerate(alphas):
-                correct[k] += int(((zero_shot + alpha * inferred).argmax(1) == split.labels).sum())
-        alpha = selection.choose(alphas, correct) if pairs else node.ALPHA
+        alpha = node.ALPHA
+        if pairs:
+            zero_shot, inferred = map(torch.cat, zip(*(head.parts(split.features) for head, split in pairs)))
+            labels = torch.cat([split.labels for _, split in pairs])
+            alpha = selection.choose(alphas, [self._score(zero_shot + a * inferred, labels) for a in alphas])
         self.head.alpha.fill_(alpha)
         return how, {"alpha": alpha}
+
+    def _score(self, logits: torch.Tensor, labels: torch.Tensor) -> float:
+        if self.cfg.TRAINER.CCLI.CRITERION == "likelihood":
+            return selection.log_likelihood(logits, labels)
+        return int((logits.argmax(1) == labels).sum())
 
     def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
         return concept_inference.from_state(state)

@@ -16,6 +16,8 @@ from ccli.features import FeatureStore, class_text_features
 from ccli.prompts import CONCEPT_TEMPLATE, class_prompts, templates_for
 from ccli.task import FewShotTask, Split, unit
 
+AT_ONCE = 10_000  # images whose crops are held at a time
+
 
 def feature_source(cfg, dataset, device: torch.device):
     """The source that fits a data set; both kinds have the same methods and backbone, weights, logit_scale."""
@@ -134,16 +136,30 @@ class ImageSource:
             trainer: its class.
             trained: False for an evaluation.
         """
+        node, crop = self.cfg.FEATURES, tuple(self.cfg.FEATURES.CROP)
         shots = [item.impath for item in self.dataset.train_x] if trainer.uses_shots and trained else []
         val = [item.impath for item in self.dataset.val or []] if trainer.uses_shots else []
-        found: list[tuple[list[str], tuple]] = [([*shots, *val, *(item.impath for item in self.dataset.test)], ())]
-        if trainer.uses_views and shots and self.cfg.FEATURES.VIEWS > 0:
-            found.append((shots, (self.cfg.FEATURES.VIEWS, tuple(self.cfg.FEATURES.CROP))))
+        images = [*shots, *val, *(item.impath for item in self.dataset.test)]
+        found: list[tuple[list[str], tuple]] = [(images, (node.CROPS, crop) if node.CROPS else ())]
+        if trainer.uses_views and shots and node.VIEWS > 0:
+            found.append((shots, (node.VIEWS, crop)))
         return found
 
     def _split(self, items, what: str) -> Split:
-        features = unit(self.store.images([item.impath for item in items], what))
+        paths = [item.impath for item in items]
+        features = self._crops(paths, what) if self.cfg.FEATURES.CROPS else unit(self.store.images(paths, what))
         return Split(features, torch.tensor([item.label for item in items])).to(self.device)
+
+    def _crops(self, paths: list[str], what: str) -> torch.Tensor:
+        """Each image as the mean of some of its views, a unit row [n, D]; not all views are held at once."""
+        node = self.cfg.FEATURES
+        parts = [
+            unit(
+                unit(self.store.views(paths[k : k + AT_ONCE], node.CROPS, tuple(node.CROP), f"crops of {what}")).mean(0)
+            )
+            for k in range(0, len(paths), AT_ONCE)
+        ]
+        return torch.cat(parts)
 
 
 @lru_cache(maxsize=4)  # the runs of a sweep follow one another in one process

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch.nn import functional as F
 
-SOURCES = ("visual", "text", "random", "images", "features")
+SOURCES = ("visual", "text", "random", "images", "features", "none")
 
 
 def discover(concepts: torch.Tensor, features: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,6 +26,14 @@ def discover(concepts: torch.Tensor, features: torch.Tensor, top_k: int) -> tupl
     k = min(top_k, len(features))
     picks = torch.cat([(chunk @ features.T).topk(k, dim=1).indices for chunk in concepts.split(512)])
     return F.normalize(features[picks].mean(1), dim=-1), picks
+
+
+def some_of(count: int, wanted: int) -> torch.Tensor:
+    """Rows of `wanted` concepts out of `count` (0: all), in their order; a larger part holds a smaller one."""
+    if not 0 < wanted < count:
+        return torch.arange(count)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    return order[:wanted].sort().values
 
 
 def random_means(
@@ -45,29 +55,45 @@ def mix(vectors: torch.Tensor, concepts: torch.Tensor, text_share: float) -> tor
     return F.normalize((1 - text_share) * sides[0] + text_share * sides[1], dim=-1)
 
 
+class ConceptVectors(NamedTuple):
+    """What images are compared with, and what says how distinctive each of it is."""
+
+    vectors: torch.Tensor  # [I, D], unit rows
+    judges: tuple[torch.Tensor, ...]  # each [I, D]: the two sides of a concept, or the vectors themselves
+
+
 def concept_vectors(
     source: str, concepts: torch.Tensor, features: torch.Tensor, top_k: int, seed: int, text_share: float = 0.0
-) -> torch.Tensor:
-    """The vectors [I, D] that images are compared with, unit rows: the method's, or one of its controls.
+) -> ConceptVectors:
+    """The vectors that images are compared with: the method's, or one of its controls.
 
     Args:
-        source: "visual" (the method); "text": the text concepts themselves; "random": random unit vectors;
-            "images": means of `top_k` random training images; "features": the axes of feature space, so that the
-            representation is the feature itself.
-        text_share: above 0, "visual" and "images" are mixed with their text concepts (see `mix`).
+        source: "visual" (the method): visual concepts; "text": the text concepts themselves; "random": random unit
+            vectors; "images": means of `top_k` random training images in place of visual concepts; "features": the axes
+            of feature space, so that the representation is the feature itself; "none": no vectors at all.
+        text_share: of the text concept in the vectors of "visual" and "images" (see `mix`); at 1 these are the text
+            concepts, and the visual concepts judge them alone.
 
     Raises:
         ValueError: an unknown source.
     """
     generator = torch.Generator().manual_seed(seed)
     if source == "visual":
-        return mix(discover(concepts, features, top_k)[0], concepts, text_share)
-    if source == "text":
-        return concepts
-    if source == "random":
-        return F.normalize(torch.randn(concepts.shape, generator=generator).to(concepts), dim=-1)
+        return _cross_modal(discover(concepts, features, top_k)[0], concepts, text_share)
     if source == "images":
-        return mix(random_means(len(concepts), features, top_k, generator)[0], concepts, text_share)
-    if source == "features":
-        return torch.eye(features.shape[1]).to(features)
-    raise ValueError(f"unknown source {source!r}; use one of {', '.join(SOURCES)}")
+        return _cross_modal(random_means(len(concepts), features, top_k, generator)[0], concepts, text_share)
+    if source == "text":
+        vectors = concepts
+    elif source == "random":
+        vectors = F.normalize(torch.randn(concepts.shape, generator=generator).to(concepts), dim=-1)
+    elif source == "features":
+        vectors = torch.eye(features.shape[1]).to(features)
+    elif source == "none":
+        vectors = concepts[:0]
+    else:
+        raise ValueError(f"unknown source {source!r}; use one of {', '.join(SOURCES)}")
+    return ConceptVectors(vectors, (vectors,))
+
+
+def _cross_modal(vectors: torch.Tensor, concepts: torch.Tensor, text_share: float) -> ConceptVectors:
+    return ConceptVectors(mix(vectors, concepts, text_share), (vectors, concepts))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from ..task import FewShotTask
+from .discovery import ConceptVectors
+from .distinctiveness import distinctiveness
 
 KINDS = ("plain", "standardised", "affinity", "space")
 
@@ -40,39 +46,75 @@ class Similarity(nn.Module):
 
 
 class ConceptSpace(nn.Module):
-    """Images compared in the space that concepts span: z(f) = norm((f - mean) P), f [B, D] -> [B, R].
+    """Images compared in the spaces that groups of concepts span: f [B, D] -> [B, R].
 
-    P holds the principal directions of the centred concepts, each weighted by the square root of its singular value
-    (relative to the largest), so that directions which concepts share count more and those that no concept speaks of
-    count nothing. Without the square root, z would have the inner products of the centred similarities.
+        z(f) = [norm((f - mean) P_1), ..., norm((f - mean) P_G)] / sqrt(G),    P_g from `axes`
+
+    The inner product of two images in it is the mean of their cosines in the G spaces.
 
     Args:
-        groups: sets of vectors [I_g, D]; each is centred by itself and has the same total weight.
-        features: training features [J, D]; their mean is taken off images.
+        mean: of the training features [D]; taken off images.
+        projections: P_g [D, R_g].
     """
 
-    def __init__(self, groups: list[torch.Tensor], features: torch.Tensor):
+    def __init__(self, mean: torch.Tensor, projections: Sequence[torch.Tensor]):
         super().__init__()
-        centred = [g - g.mean(0) for g in groups]
-        stacked = torch.cat([g / g.norm().clamp_min(1e-12) for g in centred])
-        _, values, directions = torch.linalg.svd(stacked, full_matrices=False)
-        kept = values > 1e-5 * values[0]
-        weights = (values[kept] / values[0]).sqrt()
-        self.register_buffer("mean", features.mean(0))
-        self.register_buffer("projection", directions[kept].T * weights)
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("projection", torch.cat(list(projections), dim=1))
+        self.register_buffer("widths", torch.tensor([p.shape[1] for p in projections]))
 
     @classmethod
-    def of(cls, mean: torch.Tensor, projection: torch.Tensor) -> ConceptSpace:
-        """A space whose mean [D] and projection [D, R] are known."""
-        space = cls.__new__(cls)
-        nn.Module.__init__(space)
-        space.register_buffer("mean", mean.clone())
-        space.register_buffer("projection", projection.clone())
-        return space
+    def from_buffers(cls, mean: torch.Tensor, projection: torch.Tensor, widths: torch.Tensor) -> ConceptSpace:
+        return cls(mean, projection.split(widths.tolist(), dim=1))
 
     @property
     def width(self) -> int:
         return self.projection.shape[1]
 
     def forward(self, f: torch.Tensor) -> torch.Tensor:
-        return F.normalize((f - self.mean) @ self.projection, dim=-1)
+        parts = ((f - self.mean) @ self.projection).split(self.widths.tolist(), dim=-1)
+        return torch.cat([F.normalize(part, dim=-1) for part in parts], dim=-1) / len(parts) ** 0.5
+
+
+def axes(vectors: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """The principal directions of centred concepts, each times the square root of its singular value (largest: 1).
+
+    Directions that concepts share count more, and those that no concept speaks of count nothing. Without the square
+    root, images would have the inner products of their similarities to the concepts.
+
+    Args:
+        vectors: concepts [I, D]; centred, then given unit rows.
+        weights: of each concept [I], of its row.
+
+    Returns:
+        [D, R], R the rank.
+    """
+    rows = F.normalize(vectors - vectors.mean(0), dim=-1)
+    if weights is not None:
+        rows = rows * weights[:, None]
+    _, values, directions = torch.linalg.svd(rows, full_matrices=False)
+    kept = values > 1e-5 * values[0]
+    return directions[kept].T * (values[kept] / values[0]).sqrt()
+
+
+def build(
+    kind: str, concepts: ConceptVectors, task: FewShotTask, beta: float = 5.0, class_axes: bool = True,
+    distinctive: float = 0.0,
+) -> nn.Module:  # fmt: skip
+    """A representation of images on concepts.
+
+    Args:
+        kind: one of KINDS.
+        concepts: from `concept_vectors`; none at all only in a "space" with class axes.
+        beta: sharpness of "affinity".
+        class_axes: "space": whether the class texts are a group of concepts, too.
+        distinctive: "space": the power of a concept's distinctiveness that its row is weighted by; 0 for none.
+    """
+    features = task.train.features
+    if kind != "space":
+        return Similarity(concepts.vectors, features, kind, beta)
+    groups = [axes(task.text_features)] if class_axes else []
+    if len(concepts.vectors):
+        weights = distinctiveness(concepts.judges, task) ** distinctive if distinctive else None
+        groups.append(axes(concepts.vectors, weights))
+    return ConceptSpace(features.mean(0), groups)

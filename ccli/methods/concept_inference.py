@@ -50,23 +50,16 @@ class ConceptInference(nn.Module):
 
 
 def build(
-    vectors: torch.Tensor, task: FewShotTask, representation: str, beta: float, class_axes: bool, network: str,
-    hidden: int, penalty: float, temperature: float, alpha: float, seed: int,
+    representation: nn.Module, task: FewShotTask, network: str, hidden: int, penalty: float, temperature: float,
+    alpha: float, seed: int,
 ) -> ConceptInference:  # fmt: skip
-    """A head on concept vectors [I, D]; the "convex" network comes fitted, the "mlp" is to be trained."""
-    features, width = task.train.features, task.num_classes
-    if representation == "space":
-        r = ConceptSpace([task.text_features, vectors] if class_axes else [vectors], features)
-    else:
-        r = Similarity(vectors, features, representation, beta)
+    """A head on a representation of images; the "convex" network comes fitted, the "mlp" is to be trained."""
+    width, classes = representation.width, task.num_classes
+    g = nn.Linear(width, classes, bias=False) if network == "convex" else mlp(width, hidden, classes, seed)
+    model = ConceptInference(representation, g, task.text_features, task.logit_scale, temperature, alpha)
+    model = model.to(task.train.features.device)
     if network == "convex":
-        g = nn.Linear(r.width, width, bias=False)
-    else:
-        g = mlp(r.width, hidden, width, seed)
-    model = ConceptInference(r, g, task.text_features, task.logit_scale, temperature, alpha).to(features.device)
-    if network == "convex":
-        views = features if task.train.views is None else task.train.views
-        fit_convex(model, views, task.train.labels, penalty)
+        fit_convex(model, task.train.features, task.train.labels, penalty)
     return model
 
 
@@ -74,7 +67,7 @@ def from_state(state: dict[str, torch.Tensor]) -> ConceptInference:
     """A head out of its state_dict alone, with whatever representation, network and numbers of classes that has."""
     text = state["text_features"]
     if "representation.projection" in state:
-        r = ConceptSpace.of(state["representation.mean"], state["representation.projection"])
+        r = ConceptSpace.from_buffers(*(state[f"representation.{name}"] for name in ("mean", "projection", "widths")))
     else:
         concepts, kind = state["representation.concepts"], "affinity" if state["representation.beta"] > 0 else "plain"
         r = Similarity(concepts, torch.zeros(1, concepts.shape[1]), kind)  # "standardised" is in mean and deviation
@@ -101,11 +94,11 @@ def fit_convex(
 
         B = argmin  sum_j CE(zero-shot_j + alpha B r_j, y_j) + penalty / 2 ||B||^2
 
-    A convex problem: no learning rate, no epochs. Views of an image share its weight.
+    A convex problem: no learning rate, no epochs.
 
     Args:
         model: its network must be one `nn.Linear` without bias; set in place.
-        features: [J, D] or views [V, J, D]; labels: [J].
+        features: [J, D]; labels: [J].
 
     Returns:
         The objective reached.
@@ -113,15 +106,11 @@ def fit_convex(
     Raises:
         FloatingPointError: the features or the objective are not finite.
     """
-    views = features[None] if features.ndim == 2 else features
-    share = 1.0 / len(views)
     with torch.no_grad():
-        zero_shot = model.zero_shot_scale * views @ model.text_features.T  # [V, J, N]
-        r = model.alpha * model.representation(views.flatten(0, 1))  # [V * J, R]
+        zero_shot = model.zero_shot_scale * features @ model.text_features.T  # [J, N]
+        r = model.alpha * model.representation(features)  # [J, R]
     if not (torch.isfinite(zero_shot).all() and torch.isfinite(r).all()):
         raise FloatingPointError("concept inference: features or concepts are not finite; encode them again")
-    labels = labels.repeat(len(views))
-    zero_shot = zero_shot.flatten(0, 1)
     weight = torch.zeros_like(model.network.weight, requires_grad=True)
     optim = torch.optim.LBFGS(
         [weight],
@@ -134,10 +123,7 @@ def fit_convex(
 
     def objective() -> torch.Tensor:
         optim.zero_grad()
-        loss = (
-            share * F.cross_entropy(zero_shot + r @ weight.T, labels, reduction="sum")
-            + penalty / 2 * weight.square().sum()
-        )
+        loss = F.cross_entropy(zero_shot + r @ weight.T, labels, reduction="sum") + penalty / 2 * weight.square().sum()
         loss.backward()
         return loss
 
