@@ -130,7 +130,7 @@ def sweep(args: argparse.Namespace) -> int:
         return 0
     outcomes = plan.refused + (carry_out(plan.to_do, missing, args) if plan.to_do else [])
     print_end(plan, outcomes)
-    print_table(plan, args.against)
+    print_table(plan, outcomes, args.against)
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 

@@ -17,7 +17,7 @@ import filelock
 
 from ccli.atomic import moved_into_place
 from ccli.errors import CcliError
-from ccli.runs import FAILURE, RECORD
+from ccli.runs import FAILURE, RECORD, is_done
 
 from .plan import Run
 
@@ -32,6 +32,7 @@ class Outcome(NamedTuple):
     folder: Path
     error: str = ""  # one line; "" where the run is done
     seconds: float = 0.0
+    traced: bool = False  # whether the folder's failed.txt has a traceback
 
 
 @cache
@@ -61,11 +62,22 @@ def cut_off(run: Run, why: str, trace: str) -> list[Outcome]:
     for call in run.calls():
         if outcomes and outcomes[-1].error:
             outcomes.append(Outcome(call.name, call.folder, NOT_DONE))
-        elif (call.folder / RECORD).exists():
+        elif holds_its_record(call):
             outcomes.append(Outcome(call.name, call.folder))
         else:
-            outcomes.append(Outcome(call.name, call.folder, why + keep_failure(call.folder, trace)))
+            outcomes.append(_failed(call, why, trace))
     return outcomes
+
+
+def holds_its_record(call: Run) -> bool:
+    """Whether the record of this call is in its folder. One of other options is left for the run to refuse."""
+    train = train_script()
+    args = train.arguments(list(call.argv))
+    cfg = train.setup_cfg(args)
+    try:
+        return train.is_done(cfg, args)
+    except CcliError:
+        return False
 
 
 def _execute(call: Run) -> Outcome:
@@ -77,22 +89,24 @@ def _execute(call: Run) -> Outcome:
             if not (call.folder / RECORD).exists():
                 raise CcliError(f"the run ended without {call.folder / RECORD}; do its options forbid a test?")
         (call.folder / FAILURE).unlink(missing_ok=True)
-        error = ""
     except Exception as problem:
         error = " ".join(str(problem).split()) or type(problem).__name__
-        error += keep_failure(call.folder, traceback.format_exc())
-    return Outcome(call.name, call.folder, error, time.time() - start)
+        return _failed(call, error, traceback.format_exc(), time.time() - start)
+    return Outcome(call.name, call.folder, "", time.time() - start)
 
 
-def keep_failure(folder: Path, trace: str) -> str:
-    """Write a failed run's traceback into its folder; "" or, in words, why that did not work."""
+def _failed(call: Run, error: str, trace: str, seconds: float = 0.0) -> Outcome:
+    """The outcome of a call that failed; what is to be known of it is kept as failed.txt in its folder."""
+    if is_done(call.folder):  # the result of another run, which was refused here and is none of its failures
+        return Outcome(call.name, call.folder, error, seconds)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with moved_into_place(folder / FAILURE) as scratch:
+        call.folder.mkdir(parents=True, exist_ok=True)
+        with moved_into_place(call.folder / FAILURE) as scratch:
             scratch.write_text(trace, encoding="utf-8")
     except OSError as problem:
-        return f" (and no traceback could be kept: {problem.strerror or problem})"
-    return ""
+        error += f" (and no traceback could be kept: {problem.strerror or problem})"
+        return Outcome(call.name, call.folder, error, seconds)
+    return Outcome(call.name, call.folder, error, seconds, "Traceback" in trace)
 
 
 @contextmanager

@@ -9,12 +9,11 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from ccli.errors import CcliError
-from ccli.runs import FAILURE, RECORD, is_done, read_record
+from ccli.runs import FAILURE, RECORD, read_record
 from ccli.tables import results_table
 
 from .encoding import Missing
-from .execute import Outcome, train_script
+from .execute import Outcome, holds_its_record
 from .plan import Run, claimed_twice
 
 
@@ -33,22 +32,11 @@ class Plan:
             if double:
                 others = " and ".join(other.name for other in claimed[double])
                 self.refused.append(Outcome(run.name, double, f"two runs claim this folder: {others}; rename one"))
-            elif all(_is_done(call) for call in run.calls()):
+            elif all(holds_its_record(call) for call in run.calls()):
                 self.done.append(run)
             else:
                 self.to_do.append(run)
                 self.unfinished += (run.folder / "run.json").exists() and not (run.folder / RECORD).exists()
-
-
-def _is_done(call: Run) -> bool:
-    """Whether its record is there. One that is not of these options is left for the run to refuse."""
-    train = train_script()
-    args = train.arguments(list(call.argv))
-    cfg = train.setup_cfg(args)
-    try:
-        return train.is_done(cfg, args)
-    except CcliError:
-        return False
 
 
 def print_plan(plan: Plan, missing: Sequence[Missing], problems: dict[str, str], file: TextIO) -> None:
@@ -110,14 +98,16 @@ def print_end(plan: Plan, outcomes: Sequence[Outcome]) -> None:
     now = len(outcomes) - len(failed)
     print(f"{len(plan.done)} done before, {now} done now, {len(failed)} failed", file=sys.stderr)
     for outcome in failed:
-        where = f"; the traceback is in {FAILURE} there" if (outcome.folder / FAILURE).exists() else ""
+        where = f"; the traceback is in {FAILURE} there" if outcome.traced else ""
         print(f"{outcome.folder}: {outcome.error}{where}", file=sys.stderr)
 
 
-def print_table(plan: Plan, against: str) -> None:
-    """The results of all runs of the plan that are done."""
+def print_table(plan: Plan, outcomes: Sequence[Outcome], against: str) -> None:
+    """The results of this plan's runs, in its order; never what else lies in the folder of a run that was refused."""
+    stand_for = {call.folder for run in plan.done for call in run.calls()}
+    stand_for |= {outcome.folder for outcome in outcomes if not outcome.error}
     folders = [call.folder for run in plan.runs for call in run.calls()]
-    records = [read_record(folder) for folder in folders if is_done(folder)]
+    records = [read_record(folder) for folder in folders if folder in stand_for]
     several = len({record["dataset"] for record in records}) > 1 and len({record["shots"] for record in records}) > 1
     if records:
         print(results_table(records, columns="dataset" if several else None, against=against))
