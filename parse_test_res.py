@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from ccli.clashes import Clash
 from ccli.errors import CcliError
 from ccli.paired import paired_tests
 from ccli.published import read_published
@@ -198,7 +199,8 @@ def print_table(args: argparse.Namespace) -> None:
     found, problems, bare = {}, {}, {}
     for directory in args.directory:
         records, bad = find_records(directory)
-        found |= {os.path.realpath(path): record for path, record in records}  # folders may overlap
+        for path, record in records:  # folders may overlap
+            found.setdefault(os.path.realpath(path), (str(path), record))
         problems |= dict.fromkeys(bad)
         bare |= dict.fromkeys(without_result(directory))
     for problem in [*problems, *(bare if found else ())]:
@@ -208,9 +210,14 @@ def print_table(args: argparse.Namespace) -> None:
             f"nothing found in {', '.join(args.directory)}: no readable result.json below; finish a run first"
         )
     published = read_published(args.published) if args.published else ()
-    records = list(found.values())
-    table = build_table(records, args.columns, args.against or "", published)
-    print(render(table, args.format or "github", paired_tests(records) if args.paired else None))
+    records = [record for _, record in found.values()]
+    try:
+        table = build_table(records, args.columns, args.against or "", published)
+        tests = paired_tests(records) if args.paired else None
+    except Clash as clash:
+        files = [path for path, record in found.values() if any(record is one for one in clash.records)]
+        raise CcliError(f"{' and '.join(files)}: {clash}") from clash
+    print(render(table, args.format or "github", tests))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -75,20 +75,29 @@ def in_order(found: Found) -> Found:
 
 
 def one_a_place(found: Found) -> tuple[Found, list[str]]:
-    """(records, problems): of records that claim one seed of one cell the first, and none where they differ."""
-    places: dict[tuple, Found] = {}
+    """(records, problems): of records that claim one seed of one cell the first, and none where they differ.
+
+    Of a cell whose seeds are of different experiments (other options, other test images) none are kept.
+    """
+    seeds: dict[tuple, Found] = {}
     for row, (path, record) in zip(rows_of([record for _, record in found]), found):
         place = row, Task(record["dataset"], record["shots"]), record["seed"]
-        places.setdefault(place, []).append((path, record))
-    kept, problems = [], []
-    for claims in places.values():
-        try:
-            collect([record for _, record in claims])
-        except CcliError as error:
-            problems.append(f"left out {', '.join(str(path.parent) for path, _ in claims)}: {error}")
-        else:
-            kept.append(claims[0])
-    return kept, problems
+        seeds.setdefault(place, []).append((path, record))
+    problems, cells = [], {}
+    for (row, task, _), claims in seeds.items():
+        if not _clash(claims, problems):
+            cells.setdefault((row, task), []).append(claims[0])
+    return [one for cell in cells.values() if not _clash(cell, problems) for one in cell], problems
+
+
+def _clash(claims: Found, problems: list[str]) -> bool:
+    """Whether records of one cell do not go together, which is then told in `problems`."""
+    try:
+        collect([record for _, record in claims])
+    except CcliError as error:
+        problems.append(f"left out {', '.join(str(path.parent) for path, _ in claims)}: {error}")
+        return True
+    return False
 
 
 def write_page(target: Path, text: str) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from ccli.errors import CcliError
+from ccli.clashes import refuse_another_test_set, refuse_other_options, refuse_two_of_a_seed
 from ccli.published import Published
-from ccli.runs import is_evaluation, same_record
+from ccli.runs import is_evaluation
 
 PAPER = "†"
 PUBLISHED = "‡"
@@ -74,24 +74,26 @@ def source_of(row: Row, task: Task) -> str:
 
 
 def one_a_seed(records: Sequence[dict[str, Any]]) -> dict[tuple[Row, Task, int], dict[str, Any]]:
-    """(row, task, seed) -> its record. Raises CcliError where two different records claim one seed of one cell."""
+    """(row, task, seed) -> its record.
+
+    Raises:
+        Clash: two different records claim one seed of one cell, or the seeds of a cell were made with different
+            options or on different test images.
+    """
     seen: dict[tuple[Row, Task, int], dict[str, Any]] = {}
+    tested: dict[tuple[Row, Task], dict[str, Any]] = {}  # the first record of each cell
+    trained: dict[tuple[Row, Task], dict[str, Any]] = {}  # the first run of each, whose options count
     for row, record in zip(rows_of(records), records):
         task = Task(record["dataset"], record["shots"])
-        other = seen.setdefault((row, task, record["seed"]), record)
-        differing = [] if other is record else same_record(record, other)
-        if is_evaluation(record) or is_evaluation(other):  # options of a test that change no prediction
-            differing = [name for name in differing if name not in ("config", "run")]
-        if differing:
-            raise CcliError(
-                f"two different records for {task.dataset}, {row.trainer}, {row.cfg}, {task.shots} shots, "
-                f"seed {record['seed']} (they differ in {', '.join(differing)}); make one table for each"
-            )
+        refuse_two_of_a_seed(record, seen.setdefault((row, task, record["seed"]), record))
+        refuse_another_test_set(record, tested.setdefault((row, task), record))
+        if not is_evaluation(record):
+            refuse_other_options(record, trained.setdefault((row, task), record))
     return seen
 
 
 def collect(records: Sequence[dict[str, Any]]) -> Cells:
-    """Sort records into cells. Raises CcliError where two different records claim one seed of one cell."""
+    """Sort records into cells. Raises Clash as `one_a_seed` does."""
     cells: Cells = defaultdict(dict)
     for (row, task, seed), record in one_a_seed(records).items():
         cells[row, task][seed] = Fraction(record["correct"], record["total"])

@@ -233,8 +233,8 @@ def build_table(
         published: numbers to show in rows of their own, marked; they are never best.
 
     Raises:
-        CcliError: no records, two different ones for one seed of a cell, unknown columns, or not exactly one row of
-            `against`.
+        CcliError: no records, two different ones for one seed of a cell, seeds of a cell with different options or
+            test images, unknown columns, or not exactly one row of `against`.
     """
     records = list(records)
     cells = collect(records)

@@ -121,7 +121,7 @@ def test_a_seed_without_a_result_is_named(three):
 
 
 def record(folder, correct, seed, dataset="dtd", trainer="CCLI", **more):
-    fields = more | {
+    fields = {
         "dataset": dataset,
         "trainer": trainer,
         "cfg": "rn50",
@@ -140,7 +140,7 @@ def record(folder, correct, seed, dataset="dtd", trainer="CCLI", **more):
         "seconds": {},
         "versions": {},
         "config": "",
-    }
+    } | more
     write_record(folder / dataset / trainer / f"seed{seed}", fields)
 
 
@@ -294,6 +294,20 @@ def test_paired(tmp_path):
     code, text, err = call(tmp_path, ".", "--table", "--paired", "--format", "csv")
     assert (code, text) == (2, "") and len(err.splitlines()) == 1 and "use json" in err
     assert "No paired tests" in call(tmp_path, "cars", "--table", "--paired")[1]
+
+
+def test_records_that_do_not_go_together_are_named_by_their_files(tmp_path):
+    for seed, top_k in ((1, 3), (2, 5)):
+        record(tmp_path / "out", 1, seed, config={"SEED": seed, "TRAINER": {"CCLI": {"TOP_K": top_k}}})
+    code, text, err = call(tmp_path, "out", "--table")
+    assert (code, text) == (2, "") and len(err.splitlines()) == 1
+    assert "out/dtd/CCLI/seed1/result.json and out/dtd/CCLI/seed2/result.json: seeds 1 and 2 of dtd, CCLI" in err
+    assert "(TRAINER.CCLI.TOP_K 3 and 5)" in err and "VARIANT" in err
+    for name, correct in (("a", 1), ("b", 2)):
+        record(tmp_path / name, correct, 1)
+    code, text, err = call(tmp_path, "a", "b", "--table")
+    assert (code, text) == (2, "") and len(err.splitlines()) == 1
+    assert "a/dtd/CCLI/seed1/result.json and b/dtd/CCLI/seed1/result.json: two different records" in err
 
 
 def test_the_script_loads_nothing_heavy():

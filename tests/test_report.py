@@ -215,6 +215,16 @@ def test_two_runs_that_claim_one_place_are_both_left_out(tmp_path, out, capsys):
     assert "Report on 2 runs" in page and "GDA" not in rows(page, "tables")[1]
 
 
+def test_seeds_of_different_experiments_are_left_out_and_the_rest_goes_on(tmp_path, out, capsys):
+    for seed, top_k in ((1, 3), (2, 5)):
+        options = {"SEED": seed, "OPTIM": {"LR": top_k}}
+        run(out / f"taskres{seed}", [0, 0, 1, 1], trainer="TaskRes", seed=seed, config=options)
+    page = page_of(tmp_path, out)
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert f"left out {out}/taskres1, {out}/taskres2: seeds 1 and 2 of dtd, TaskRes" in warning
+    assert "(OPTIM.LR 3 and 5)" in warning and "Report on 3 runs" in page
+
+
 def test_folders_that_overlap_count_once(tmp_path, out):
     assert "Report on 3 runs" in page_of(tmp_path, out, out / "ccli1")
 
