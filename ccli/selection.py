@@ -82,6 +82,11 @@ def log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> float:
     With a k of its own, a candidate is judged by how it ranks and how sure it is where it is right, and not by the
     scale of its logits, which predictions do not depend on. It tells candidates apart that a few dozen images do not
     tell apart by how many of them are right.
+
+    Raises:
+        FloatingPointError: a logit is not finite.
     """
     logits = logits.double()
+    if not torch.isfinite(logits).all():
+        raise FloatingPointError("logits of held-out images are not finite; encode the images again")
     return -min(float(F.cross_entropy(k * logits, labels, reduction="sum")) for k in TEMPERATURES)

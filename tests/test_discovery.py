@@ -3,7 +3,7 @@ import torch
 from helpers import unit_rows
 from torch.nn import functional as F
 
-from ccli.concepts.discovery import SOURCES, concept_vectors, discover, mix, random_means
+from ccli.concepts.discovery import SOURCES, concept_vectors, discover, mix, random_means, some_of
 
 
 def test_the_mean_of_the_best_images_by_hand():
@@ -53,17 +53,20 @@ def test_the_ends_of_a_mix():
 def test_visual_and_text_sources():
     features, concepts = unit_rows(10, 8), unit_rows(5, 8, seed=1)
     found, _ = discover(concepts, features, 3)
-    assert torch.equal(concept_vectors("visual", concepts, features, 3, seed=0), found)
-    mixed = concept_vectors("visual", concepts, features, 3, seed=0, text_share=0.8)
-    assert torch.equal(mixed, mix(found, concepts, 0.8))
-    assert torch.equal(concept_vectors("text", concepts, features, 3, seed=0), concepts)
+    vectors, judges = concept_vectors("visual", concepts, features, 3, seed=0)
+    assert torch.equal(vectors, found) and torch.equal(judges[0], found) and torch.equal(judges[1], concepts)
+    vectors, judges = concept_vectors("visual", concepts, features, 3, seed=0, text_share=0.8)
+    assert torch.equal(vectors, mix(found, concepts, 0.8)) and torch.equal(judges[0], found) and len(judges) == 2
+    vectors, judges = concept_vectors("text", concepts, features, 3, seed=0, text_share=0.8)
+    assert torch.equal(vectors, concepts) and len(judges) == 1 and torch.equal(judges[0], concepts)
 
 
 def test_random_vectors_depend_on_the_seed_alone():
     features, concepts = unit_rows(10, 8), unit_rows(200, 8, seed=1)
-    first = concept_vectors("random", concepts, features, 3, seed=4)
-    again = concept_vectors("random", unit_rows(200, 8, seed=7), unit_rows(3, 8), 1, seed=4)
-    other = concept_vectors("random", concepts, features, 3, seed=5)
+    first, judges = concept_vectors("random", concepts, features, 3, seed=4)
+    again, _ = concept_vectors("random", unit_rows(200, 8, seed=7), unit_rows(3, 8), 1, seed=4)
+    other, _ = concept_vectors("random", concepts, features, 3, seed=5, text_share=1.0)  # nothing of the texts
+    assert len(judges) == 1 and torch.equal(judges[0], first)
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.allclose(first.norm(dim=1), torch.ones(200), atol=1e-6)
     assert first.mean(0).abs().max() < 0.15  # no preferred direction: 200 unit rows in 8 dimensions
@@ -72,7 +75,8 @@ def test_random_vectors_depend_on_the_seed_alone():
 def test_means_of_random_images():
     features, concepts = unit_rows(10, 8), unit_rows(200, 8, seed=1)
     vectors, order = random_means(200, features, 3, torch.Generator().manual_seed(4))
-    assert torch.equal(concept_vectors("images", concepts, features, 3, seed=4), vectors)
+    found, judges = concept_vectors("images", concepts, features, 3, seed=4)
+    assert torch.equal(found, vectors) and torch.equal(judges[0], vectors) and torch.equal(judges[1], concepts)
     assert order.shape == (200, 3) and all(len(set(row)) == 3 for row in order.tolist())
     assert torch.allclose(vectors, F.normalize(features[order].mean(1), dim=1), atol=1e-6)
     counts = torch.bincount(order.flatten(), minlength=10)
@@ -83,12 +87,13 @@ def test_means_of_random_images():
 
 def test_the_features_themselves():
     features, concepts = unit_rows(10, 8), unit_rows(5, 8, seed=1)
-    axes = concept_vectors("features", concepts, features, 3, seed=0)
+    axes, _ = concept_vectors("features", concepts, features, 3, seed=0)
     assert torch.equal(features @ axes.T, features)
 
 
 def test_an_unknown_source_is_refused():
-    assert SOURCES == ("visual", "text", "random", "images", "features")
+    assert SOURCES == ("visual", "text", "random", "images", "features", "none")
+    assert concept_vectors("none", unit_rows(2, 4), unit_rows(2, 4), 1, seed=0).vectors.shape == (0, 4)
     with pytest.raises(ValueError, match=r"'visul'.*visual, text"):
         concept_vectors("visul", unit_rows(2, 4), unit_rows(2, 4), 1, seed=0)
 
@@ -98,3 +103,10 @@ def test_sources_leave_the_global_generator_alone():
     for source in SOURCES:
         concept_vectors(source, unit_rows(4, 8), unit_rows(6, 8, seed=1), 2, seed=3)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_part_of_the_concepts():
+    assert some_of(7, 0).tolist() == some_of(7, 7).tolist() == some_of(7, 99).tolist() == list(range(7))
+    few, more = some_of(100, 10).tolist(), some_of(100, 30).tolist()
+    assert len(set(few)) == 10 and few == sorted(few) and few != list(range(10))
+    assert set(few) < set(more)  # so that numbers of concepts can be compared

@@ -32,7 +32,9 @@ def evaluation(place, out, *opts, run="run", bundle="some.npz", flags=(), **othe
 def by_hand(folder, features):
     """Logits [n, N] of a finished run of CCLI, from its checkpoint."""
     state = torch.load(folder / "head/model.pth.tar-1", weights_only=True)["state_dict"]
-    z = F.normalize((features - state["representation.mean"]) @ state["representation.projection"], dim=1)
+    z = (features - state["representation.mean"]) @ state["representation.projection"]
+    parts = z.split(state["representation.widths"].tolist(), dim=1)
+    z = torch.cat([F.normalize(part, dim=1) for part in parts], dim=1) / len(parts) ** 0.5
     zero_shot = state["zero_shot_scale"] * features @ state["text_features"].T
     return zero_shot + state["alpha"] * z @ state["network.weight"].T
 

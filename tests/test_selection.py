@@ -2,10 +2,13 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from ccli.trainers.sources import BundleSource
 from helpers import build, bundle_args, bundle_file, make_task
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 from ccli import selection
 from ccli.concepts.discovery import discover
@@ -126,16 +129,22 @@ def test_nothing_of_the_test_set_reaches_a_run(tmp_path, monkeypatch, cfg, opts)
     assert same_heads(clean, poisoned)
 
 
+BY_ACCURACY = ("TRAINER.CCLI.CRITERION", "accuracy")
+
+
 def test_the_poison_works_where_the_test_set_is_asked(tmp_path, monkeypatch):
-    clean = trained(tmp_path / "a", "PROTOCOL", "paper", monkeypatch=monkeypatch)
-    poisoned = trained(tmp_path / "b", "PROTOCOL", "paper", monkeypatch=monkeypatch, poison=["test"])
+    paper = ("PROTOCOL", "paper")
+    clean = trained(tmp_path / "a", *paper, *BY_ACCURACY, monkeypatch=monkeypatch)
+    poisoned = trained(tmp_path / "b", *paper, *BY_ACCURACY, monkeypatch=monkeypatch, poison=["test"])
+    with pytest.raises(FloatingPointError, match="held-out images are not finite"):
+        trained(tmp_path / "c", *paper, monkeypatch=monkeypatch, poison=["test"])
     assert clean.selected_by == "test" and clean.hyper_parameters["alpha"] > 0
     assert poisoned.hyper_parameters != clean.hyper_parameters
 
 
 def test_validation_images_choose_alpha_and_nothing_else(tmp_path, monkeypatch):
-    clean = trained(tmp_path / "a", monkeypatch=monkeypatch)
-    poisoned = trained(tmp_path / "b", monkeypatch=monkeypatch, poison=["val"])
+    clean = trained(tmp_path / "a", *BY_ACCURACY, monkeypatch=monkeypatch)
+    poisoned = trained(tmp_path / "b", *BY_ACCURACY, monkeypatch=monkeypatch, poison=["val"])
     assert clean.hyper_parameters["alpha"] > 0 and poisoned.hyper_parameters["alpha"] != clean.hyper_parameters["alpha"]
     assert torch.equal(clean.head.network.weight, poisoned.head.network.weight)
     fixed = trained(tmp_path / "c", "PROTOCOL", "fixed", monkeypatch=monkeypatch, poison=["val", "test"])
@@ -143,23 +152,56 @@ def test_validation_images_choose_alpha_and_nothing_else(tmp_path, monkeypatch):
     assert torch.equal(fixed.head.network.weight, clean.head.network.weight)
 
 
-@pytest.mark.parametrize(("cfg", "opts"), [("rn50", ()), ("rn50_plain", MLP)])
-def test_alpha_by_cross_validation_recounted(tmp_path, monkeypatch, cfg, opts):
+def by_likelihood(logits, labels):
+    """Log-likelihood at the best scale, with scipy's search in place of the grid."""
+    logits, rows = np.asarray(logits, np.float64), np.arange(len(labels))
+    loss = lambda k: -log_softmax(np.exp(k) * logits, axis=1)[rows, labels].sum()  # noqa: E731
+    return -minimize_scalar(loss, bounds=(-1.6, 1.6), method="bounded").fun
+
+
+def by_count(logits, labels):
+    return int((logits.argmax(1) == labels).sum())
+
+
+ALPHAS = ("TRAINER.CCLI.ALPHAS", "(0.0, 0.05, 0.3, 1.0, 4.0)")
+
+
+@pytest.mark.parametrize(
+    ("cfg", "opts", "score"),
+    [
+        ("rn50", ALPHAS, by_likelihood),
+        ("rn50", (*ALPHAS, *BY_ACCURACY), by_count),
+        ("rn50_plain", MLP, by_count),
+        ("rn50_plain", (*MLP, "TRAINER.CCLI.CRITERION", "likelihood"), by_likelihood),
+    ],
+)
+def test_alpha_by_cross_validation_recounted(tmp_path, monkeypatch, cfg, opts, score):
     trainer = trained(tmp_path, *opts, cfg=cfg, val=0, monkeypatch=monkeypatch, poison=["test"])
     task, node = trainer.task, trainer.cfg.TRAINER.CCLI
     assert trainer.selected_by == "cross-validation" and task.val is None
     alphas = [node.ALPHA * a for a in node.ALPHAS]
-    counts = dict.fromkeys(alphas, 0)
+    logits, labels = {alpha: [] for alpha in alphas}, []
     for kept, held in selection.folds(task.train.labels, 4, 1):
         head = trainer.fit(dataclasses.replace(task, train=task.train.take(kept)))
+        labels.append(task.train.labels[held])
         with torch.no_grad():
             for alpha in alphas:
                 head.alpha.fill_(alpha)
-                guesses = head(task.train.features[held]).argmax(1)
-                counts[alpha] += int((guesses == task.train.labels[held]).sum())
-    best = max(counts.values())
-    assert trainer.hyper_parameters == {"alpha": min(a for a in alphas if counts[a] == best)}
-    assert len(set(counts.values())) > 1  # there was something to choose
+                logits[alpha].append(head(task.train.features[held]))
+    scores = {alpha: score(torch.cat(of), torch.cat(labels)) for alpha, of in logits.items()}
+    best = max(scores.values())
+    assert trainer.hyper_parameters == {"alpha": min(a for a in alphas if scores[a] == best)}
+    assert len(set(scores.values())) > 1  # there was something to choose
+
+
+def test_likelihood_by_hand_and_its_scale():
+    # the better of two classes by 2 and by -1: at scale k log-likelihood -log(1 + e^-2k) - log(1 + e^k)
+    logits, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
+    expected = max(-math.log1p(math.exp(-2 * k)) - math.log1p(math.exp(k)) for k in selection.TEMPERATURES)
+    assert selection.log_likelihood(logits, labels) == pytest.approx(expected)
+    assert selection.log_likelihood(1.1 * logits, labels) == pytest.approx(expected, rel=1e-3)  # the scale is its own
+    assert selection.log_likelihood(logits, torch.tensor([0, 1])) > expected  # both right
+    assert selection.log_likelihood(torch.tensor([[2.0, 0.0], [0.0, 0.2]]), labels) > expected  # less sure of the error
 
 
 def test_each_fold_discovers_concepts_in_its_own_images(tmp_path, monkeypatch):
@@ -168,8 +210,9 @@ def test_each_fold_discovers_concepts_in_its_own_images(tmp_path, monkeypatch):
     calls, original = [], module.concept_vectors
 
     def spy(source, concepts, features, *rest):
-        calls.append((features, original(source, concepts, features, *rest)))
-        return calls[-1][1]
+        found = original(source, concepts, features, *rest)
+        calls.append((features, found.vectors))
+        return found
 
     monkeypatch.setattr(module, "concept_vectors", spy)
     trainer = build(*bundle_args(bundle_file(tmp_path, val=0), tmp_path / "run", "TRAINER.CCLI.TEXT_SHARE", 0.0))

@@ -53,13 +53,15 @@ def test_a_run_leaves_a_complete_record(tmp_path, trainer, cfg):
 
 
 def test_predictions_recomputed_from_the_checkpoint(tmp_path):
-    """The strong form by hand from its state: tau s f W^T + alpha norm((f - mean) P) B^T."""
+    """The strong form by hand from its state: tau s f W^T + alpha z(f) B^T, z(f) two unit parts over sqrt 2."""
     bundle = bundle_file(tmp_path)
     run_here(*bundle_args(bundle, tmp_path / "run"))
     record = read_record(tmp_path / "run")
     state = torch.load(tmp_path / "run/head/model.pth.tar-1", weights_only=True)["state_dict"]
     f, text = read_bundle(bundle).test.features, read_bundle(bundle).text_features
-    z = F.normalize((f - state["representation.mean"]) @ state["representation.projection"], dim=1)
+    z = (f - state["representation.mean"]) @ state["representation.projection"]
+    first = len(text) - 1  # the rank of the class texts
+    z = torch.cat([F.normalize(z[:, :first], dim=1), F.normalize(z[:, first:], dim=1)], dim=1) / 2**0.5
     logits = 0.5 * 20 * f @ text.T + record["hyper_parameters"]["alpha"] * z @ state["network.weight"].T
     assert logits.argmax(1).tolist() == record["predictions"]
 
@@ -119,7 +121,7 @@ def test_checkpoints_of_other_options_are_not_taken_up(tmp_path):
     bundle = bundle_file(tmp_path)
     run_here(*bundle_args(bundle, tmp_path / "run"))
     before = read_record(tmp_path / "run")
-    with pytest.raises(SystemExit, match=r"^error: .*TRAINER\.CCLI\.PENALTY 0\.3, not 5\.0; choose another --output"):
+    with pytest.raises(SystemExit, match=r"^error: .*TRAINER\.CCLI\.PENALTY 0\.2, not 5\.0; choose another --output"):
         run_here(*bundle_args(bundle, tmp_path / "run", "TRAINER.CCLI.PENALTY", 5.0))
     assert read_record(tmp_path / "run") == before
     run_here(*bundle_args(bundle, tmp_path / "run", "TRAIN.PRINT_FREQ", 7))  # changes no result

@@ -30,7 +30,7 @@ def _of_one_side(vectors: torch.Tensor, task: FewShotTask) -> torch.Tensor:
     if len(task.train) > len(task.train.labels.unique()):
         return intraclass_correlation(task.train.features @ vectors.T, task.train.labels)
     spread = (task.text_features @ vectors.T).var(0, correction=0)
-    return spread / spread.max().clamp_min(1e-12)
+    return _share(spread, spread.max())
 
 
 def intraclass_correlation(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -56,4 +56,9 @@ def intraclass_correlation(values: torch.Tensor, labels: torch.Tensor) -> torch.
     between = (counts[:, None] * (means - values.mean(0)).square()).sum(0) / (classes - 1)
     size = (total - float(counts.square().sum()) / total) / (classes - 1)
     between = (between - within).clamp_min(0) / size
-    return between / (between + within).clamp_min(1e-12)
+    return _share(between, between + within)
+
+
+def _share(part: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+    """0 where the whole variance is that of rounding."""
+    return torch.where(whole > 1e-12, part / whole.clamp_min(1e-12), 0)

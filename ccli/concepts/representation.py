@@ -89,7 +89,9 @@ def axes(vectors: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Te
     Returns:
         [D, R], R the rank.
     """
-    rows = F.normalize(vectors - vectors.mean(0), dim=-1)
+    rows = vectors - vectors.mean(0)
+    lengths = rows.norm(dim=-1, keepdim=True)
+    rows = torch.where(lengths > 1e-6, rows / lengths.clamp_min(1e-6), 0)  # a concept that is the mean has no direction
     if weights is not None:
         rows = rows * weights[:, None]
     _, values, directions = torch.linalg.svd(rows, full_matrices=False)
