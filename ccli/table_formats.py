@@ -104,12 +104,19 @@ def _cell_text(cell: Cell | None, style: _Style) -> str:
         return style.missing
     text = f"{cell.mean:.2f}" if cell.seeds == 1 else f"{cell.mean:.2f} {style.plus_minus} {cell.std:.2f}"
     text = style.bold.format(text) if cell.best else text
-    return f"{text} ({cell.seeds} seed{'s' if cell.seeds > 1 else ''})" if cell.short else text
+    return f"{text} ({_seeds(cell.seeds)})" if cell.short else text
 
 
 def _gain_text(gain: Gain | None, style: _Style) -> str:
-    """Such as "+1.25 (TipAdapterF)"."""
-    return f"{style.signed.format(gain.difference)} ({style.escape(gain.other)})" if gain else style.missing
+    """Such as "+1.25 (TipAdapterF)", or "+1.25 (TipAdapterF, 2 seeds)"."""
+    if gain is None:
+        return style.missing
+    over = f", {_seeds(gain.seeds)}" if gain.short else ""
+    return f"{style.signed.format(gain.difference)} ({style.escape(gain.other)}{over})"
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'' if count == 1 else 's'}"
 
 
 def _line_texts(line: Line, table: Table, style: _Style) -> list[str]:
@@ -181,7 +188,7 @@ def _booktabs(heads: list[str], blocks: Blocks, names: int) -> str:
 
 FACTS = (
     *("name", "trainer", "cfg", "backbone", "protocol", "trained_on", "dataset", "shots", "aggregate"),
-    *("mean", "std", "seeds", "short", "best", "difference", "gain", "gain_over"),
+    *("mean", "std", "seeds", "short", "best", "difference", "gain", "gain_over", "gain_seeds"),
 )
 
 
@@ -189,7 +196,7 @@ def facts(table: Table) -> list[dict[str, Any]]:
     """A dict with the keys FACTS for each cell that has runs; percent and points in full, None where there is nothing.
 
     `aggregate` says that `dataset` names a mean over several; `protocol` is "published" for published numbers;
-    `difference` is to the table's `against`, `gain` to the best other row, named in `gain_over`.
+    `difference` is to the table's `against`; `gain` to the best other row, named in `gain_over`, is over `gain_seeds`.
     """
     gains = {(line.labels, line.row): line.cells for line in table.gains}
     found = []
@@ -201,7 +208,7 @@ def facts(table: Table) -> list[dict[str, Any]]:
             if cell is not None:
                 std = None if math.isnan(cell.std) else cell.std
                 numbers = (cell.mean, std, cell.seeds, cell.short, cell.best, cell.difference)
-                gained = (gain.difference, gain.other) if gain else (None, None)
+                gained = (gain.difference, gain.other, gain.seeds) if gain else (None, None, None)
                 found.append(dict(zip(FACTS, (*row, *task, *numbers, *gained), strict=True)))
     return found
 

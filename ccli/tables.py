@@ -63,6 +63,7 @@ class Gain(NamedTuple):
     difference: float  # percentage points, mean over the seeds that both have
     seeds: int
     other: str  # the best other row's name
+    short: bool  # over fewer seeds than the fullest cell of the table has
 
 
 class GainLine(NamedTuple):
@@ -183,7 +184,14 @@ def _lines(cells: Cells, names: dict[Row, str], blocks: Sequence[Block], referen
 
 
 def _gains(cells: Cells, names: dict[Row, str], blocks: Sequence[Block]) -> list[GainLine]:
-    """CCLI's rows against the best row of another trainer: one backbone, one source, nothing chosen on the test set."""
+    """CCLI's rows against the best row of another trainer: one backbone, one source, nothing chosen on the test set.
+
+    A row without a seed of CCLI's is passed over; of equals, whichever comes first in the order of papers counts, so
+    that the order of records does not.
+    """
+    from ccli.plots import method_place  # which imports this module
+
+    most = max(map(len, cells.values()))
     fair = [row for row in names if row.protocol not in ("paper", PUBLISHED)]
     ours = [row for row in fair if row.trainer == OURS]
     if 2 * len(ours) > len(fair):  # a table that compares CCLI with itself
@@ -191,12 +199,14 @@ def _gains(cells: Cells, names: dict[Row, str], blocks: Sequence[Block]) -> list
 
     def gain(row: Row, task: Task) -> Gain | None:
         others = [other for other in fair if other.trainer != OURS and other.backbone == row.backbone]
-        others = [o for o in others if (o, task) in cells and source_of(o, task) == source_of(row, task)]
-        if (row, task) not in cells or not others:
+        seeds = cells.get((row, task), {}).keys()
+        others = [o for o in others if seeds & cells.get((o, task), {}).keys()]
+        others = [o for o in others if source_of(o, task) == source_of(row, task)]
+        if not others:
             return None
-        other = max(others, key=lambda o: _mean(cells[o, task]))  # of equals the first
-        difference = _difference(cells[row, task], cells[other, task])
-        return Gain(*difference, names[other]) if difference else None
+        other = min(others, key=lambda o: (-_mean(cells[o, task]), *method_place(o.trainer), names[o]))
+        difference, shared = _difference(cells[row, task], cells[other, task])
+        return Gain(difference, shared, names[other], shared < most)
 
     lines = []
     for labels, tasks in blocks:
@@ -222,8 +232,9 @@ def build_table(
     targets, the mean over them is the last column (columns None), of the seeds that were tested on all; where a row has
     the base and the new classes of a data set, their harmonic mean.
 
-    For each row of CCLI there are gains over the best row of another trainer with the same backbone, rows of protocol
-    paper and published ones aside on both sides; not where CCLI has more rows than the others, as in an ablation.
+    For each row of CCLI there are gains over the best row of another trainer with the same backbone and a seed in
+    common, rows of protocol paper and published ones aside on both sides; not where CCLI has more rows than the
+    others, as in an ablation.
 
     Args:
         records: as `ccli.runs.read_record` returns them; identical ones count once.

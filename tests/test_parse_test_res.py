@@ -239,11 +239,13 @@ def test_what_is_bad_is_named_and_the_rest_goes_on(tmp_path):
         ["CCLI", "100.00 ± 0.00"],
         ["CoOp", "-"],
         ["GDA", "-"],
-    ]  # no gain: the best other is GDA, which has no seed of CCLI's
+        ["CCLI to the best other", "-"],
+    ]
     assert [row[2] for row in rows(text)[2:]] == [
         "**50.00 ± 25.00**",
         "25.00 ± 0.00 (2 seeds)",
         "**50.00** (1 seed)",
+        "+12.50 (CoOp, 2 seeds)",  # (0 + 25) / 2; GDA is better, and has no seed of CCLI's
     ]
     words = [
         "dtd/CoOp/seed4/result.json is truncated",
@@ -265,7 +267,7 @@ def test_columns(tmp_path):
     assert by_dataset[2] == ["16 shots", "CCLI", "100.00 ± 0.00", "**50.00 ± 25.00**", "75.00 ± 12.50"]
     by_shots = rows(call(tmp_path, ".", "--table", "--columns", "shots")[1])
     assert by_shots[0] == ["dataset", "trainer", "16 shots"] and by_shots[-1][0] == "average over 2 data sets"
-    assert ["dtd", "CCLI to the best other", "+12.50 (CoOp)"] in by_shots  # (0 + 25) / 2 on two seeds
+    assert ["dtd", "CCLI to the best other", "+12.50 (CoOp, 2 seeds)"] in by_shots  # (0 + 25) / 2 on two seeds
 
 
 def test_formats(tmp_path):
@@ -294,6 +296,14 @@ def test_paired(tmp_path):
     code, text, err = call(tmp_path, ".", "--table", "--paired", "--format", "csv")
     assert (code, text) == (2, "") and len(err.splitlines()) == 1 and "use json" in err
     assert "No paired tests" in call(tmp_path, "cars", "--table", "--paired")[1]
+
+
+def test_the_gain_is_the_same_whatever_the_order_of_folders(tmp_path):
+    """As a sweep has its trainers in another order than the alphabet."""
+    for place, trainer, correct in (("a", "CoOp", 2), ("b", "GDA", 2), ("c", "CCLI", 3)):
+        record(tmp_path / place, correct, 1, trainer=trainer)
+    for folders in ("abc", "cba"):
+        assert rows(call(tmp_path, *folders, "--table")[1])[-1] == ["CCLI to the best other", "+25.00 (GDA)"]
 
 
 def test_records_that_do_not_go_together_are_named_by_their_files(tmp_path):

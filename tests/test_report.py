@@ -78,7 +78,7 @@ def test_tables_hold_the_numbers(tmp_path, out):
         ["method", "dtd, 16 shots"],
         ["GDA", "50.00 1 seed"],
         ["CCLI", f"87.50 ± {deviation:.2f} +25.00 to GDA"],
-        ["CCLI to the best other", "+25.00 GDA"],
+        ["CCLI to the best other", "+25.00 GDA, 1 seed"],
     ]
     assert "<strong>87.50" in page and "<strong>50.00" not in page
     assert table[4:] == [["comparison", "pairs", "difference", "p", "better, worse"]] + [

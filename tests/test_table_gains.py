@@ -14,13 +14,13 @@ def test_gains_by_hand():
     records += [make(c, seed, "TipAdapter") for seed, c in ((1, 61), (2, 60))]  # best other: -1 and +2 on its seeds
     records += [make(c, seed, "CoOp", dataset="cars") for seed, c in enumerate([50, 50, 50], 1)]
     records += [make(50, 1, "ZeroShot")]
-    assert gains(results_table(records)) == [["CCLI to the best other", "+0.50 (TipAdapter)", "-"]]
+    assert gains(results_table(records)) == [["CCLI to the best other", "+0.50 (TipAdapter, 2 seeds)", "-"]]
     line = build_table(records).gains[0]
     assert (line.name, line.cells[0].seeds, line.cells[0].difference) == ("CCLI to the best other", 2, 0.5)
     against = gains(results_table([*records, make(70, cfg="plain")], against="TipAdapter"))
     assert against == [
-        ["CCLI (rn50) to the best other", "+0.50 (TipAdapter)", "", "-", ""],
-        ["CCLI (plain) to the best other", "+9.00 (TipAdapter)", "", "-", ""],  # 70 - 61
+        ["CCLI (rn50) to the best other", "+0.50 (TipAdapter, 2 seeds)", "", "-", ""],
+        ["CCLI (plain) to the best other", "+9.00 (TipAdapter, 1 seed)", "", "-", ""],  # 70 - 61
     ]
 
 
@@ -37,11 +37,24 @@ def test_gains_are_over_comparable_rows_only():
     (row,) = gains(results_table(ours + better, published=published))
     assert row == ["CCLI (RN50) to the best other", "+10.00 (CoOp (RN50))"]
     assert gains(results_table([make(60, protocol="paper"), make(50, trainer="CoOp")])) == []
-    tie = [make(60), make(50, trainer="GDA"), make(50, trainer="CoOp")]
-    assert gains(results_table(tie))[0][1] == "+10.00 (GDA)"  # of equals the first
     # CoOp's run on a is trained on a, CCLI's was only tested there
     tested = [*shifted(60, [10, 20]), make(90, trainer="CoOp", dataset="a"), make(50, trainer="CoOp")]
     assert gains(results_table(tested)) == [["CCLI to the best other", "+10.00 (CoOp)", "-", "-", "-"]]
+
+
+def test_the_best_other_does_not_depend_on_the_order_of_records():
+    """Of equals, the first as papers list them; strangers after those, by name."""
+    records = [make(60), make(60, 2), *(make(50, 1, name) for name in ("Strange", "Odd", "CoOp", "GDA"))]
+    for given in (records, records[::-1]):
+        assert gains(results_table(given))[0][1] == "+10.00 (GDA, 1 seed)"
+        assert gains(results_table([r for r in given if r["trainer"] not in ("CoOp", "GDA")]))[0][1] == (
+            "+10.00 (Odd, 1 seed)"
+        )
+
+
+def test_a_better_row_without_a_common_seed_gives_way_to_the_next():
+    records = [make(60), make(90, 2, "CoOp"), make(50, 1, "GDA"), make(40, 1, "TaskRes")]
+    assert gains(results_table(records)) == [["CCLI to the best other", "+10.00 (GDA)"]]
 
 
 def test_averages_over_data_sets_by_hand():
@@ -60,7 +73,9 @@ def test_averages_over_data_sets_by_hand():
         ["X (RN50) ‡", "92.50"],
     ]
     # dtd: 62 - 70; cars: 83 - 72; average: 72 - 71 on the two seeds
-    assert gains(table) == [["CCLI to the best other", "-8.00 (CoOp)", "+11.00 (CoOp)", "+1.00 (CoOp)"]]
+    assert gains(table) == [
+        ["CCLI to the best other", "-8.00 (CoOp)", "+11.00 (CoOp, 2 seeds)", "+1.00 (CoOp, 2 seeds)"]
+    ]
 
 
 def test_averages_are_exact_and_one_for_each_number_of_shots():

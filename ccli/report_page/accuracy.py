@@ -61,13 +61,20 @@ def _cell(cell: Cell | None, against: str) -> CellText:
     if cell is None:
         return CellText(MISSING)
     text = f"{cell.mean:.2f}" if cell.seeds == 1 else f"{cell.mean:.2f} ± {cell.std:.2f}"
-    notes = [f"{cell.seeds} seed{'s' if cell.seeds > 1 else ''}"] if cell.short else []
+    notes = _few(cell)
     notes += [f"{cell.difference:+.2f} to {against}"] if cell.difference is not None else []
     return CellText(text, cell.best, ", ".join(notes))
 
 
 def _gain(gain: Gain | None) -> CellText:
-    return CellText(f"{gain.difference:+.2f}", note=gain.other) if gain else CellText(MISSING)
+    if gain is None:
+        return CellText(MISSING)
+    return CellText(f"{gain.difference:+.2f}", note=", ".join([gain.other, *_few(gain)]))
+
+
+def _few(found: Cell | Gain) -> list[str]:
+    """The number of seeds, where it is smaller than elsewhere in the table."""
+    return [f"{found.seeds} seed{'s' if found.seeds > 1 else ''}"] if found.short else []
 
 
 def paired_grid(tests: Sequence[PairedTest]) -> Grid:
