@@ -23,7 +23,7 @@ from ccli.sweeps.overview import Plan, print_end, print_plan, print_table
 from ccli.sweeps.plan import PAPER_SHOTS, TRAINERS, Grid, Run, runs_of
 from tqdm import tqdm
 
-from ccli.errors import CcliError
+from ccli.errors import CcliError, nearest
 from ccli.runs import read_record
 
 OPTION = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+|PROTOCOL|USE_CUDA|VERBOSE|SEED|OUTPUT_DIR|CFG_NAME")  # a KEY
@@ -123,6 +123,11 @@ def sweep(args: argparse.Namespace) -> int:
         args.datasets, args.trainers, args.shots, args.seeds, args.cfg, args.root, args.output, args.targets,
         args.opts, args.variant,
     )  # fmt: skip
+    if args.against and args.against not in args.trainers:
+        raise CcliError(
+            f"--against {args.against}: the table has rows of {', '.join(args.trainers)} alone; give one of them."
+            f"{nearest(args.against, args.trainers)}"
+        )
     plan = Plan(runs_of(grid))
     missing, problems = missing_images(plan.to_do)
     print_plan(plan, missing, problems, sys.stdout if args.dry_run else sys.stderr)

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from ccli.errors import CcliError
 from ccli.runs import FAILURE, RECORD, read_record
 from ccli.tables import results_table
 
@@ -109,5 +110,12 @@ def print_table(plan: Plan, outcomes: Sequence[Outcome], against: str) -> None:
     folders = [call.folder for run in plan.runs for call in run.calls()]
     records = [read_record(folder) for folder in folders if folder in stand_for]
     several = len({record["dataset"] for record in records}) > 1 and len({record["shots"] for record in records}) > 1
-    if records:
-        print(results_table(records, columns="dataset" if several else None, against=against))
+    if not records:
+        return
+    columns = "dataset" if several else None
+    try:
+        table = results_table(records, columns, against=against)
+    except CcliError as error:
+        table = results_table(records, columns)  # which says by itself what is wrong, unless it is the difference
+        print(f"sweep.py: warning: {error}; the table is without differences", file=sys.stderr)
+    print(table)

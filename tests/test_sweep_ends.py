@@ -3,7 +3,7 @@
 from ccli.sweeps.execute import Outcome, cut_off
 from ccli.sweeps.plan import Grid, runs_of
 from helpers import bundle_file, run_here
-from table_records import split
+from table_records import cells, split
 from test_sweep import sweep
 
 from ccli.runs import FAILURE, find_records, read_record
@@ -37,3 +37,23 @@ def test_a_process_that_died_is_not_done_by_anothers_record_and_has_no_traceback
     bundle_file(tmp_path, classes=5)
     (outcome,) = cut_off(ran, "killed", "killed\n")
     assert outcome.error == "killed" and not (ran.folder / FAILURE).exists()
+
+
+def test_a_difference_that_cannot_be_told_does_not_cost_the_table(tmp_path):
+    """Two rows of GDA, as in a grid over an option; and none at all, where its run failed."""
+    bundle_file(tmp_path)
+    argv = ("--datasets", "tiny.npz", "--shots", 4, "--seeds", 1, "--output", "runs", "--against", "GDA")
+    grid = sweep(*argv, "--trainers", "CCLI", "GDA", "TRAINER.GDA.WEIGHT", "1.0,2.0", cwd=tmp_path)
+    assert grid.returncode == 0 and len(cells(grid.stdout)) == 1 + 4, grid.stderr
+    (warning,) = [line for line in grid.stderr.splitlines() if line.startswith("sweep.py: warning: ")]
+    assert "difference to GDA needs one row of it, and this table has 2 rows" in warning
+    failed = sweep(*argv, "--trainers", "GDA", "ZeroshotCLIP", "TRAINER.GDA.WEIGHT", "-1.0", cwd=tmp_path)
+    assert failed.returncode == 1 and split(failed.stdout)[1][0] == "ZeroshotCLIP", failed.stderr
+    assert "sweep.py: warning: a difference to GDA needs one row of it" in failed.stderr
+
+
+def test_the_name_of_against_is_checked_before_anything_is_run(tmp_path):
+    bundle_file(tmp_path)
+    done = sweep(*GDA, "--against", "GAD", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("sweep.py: error: --against GAD") and not done.stdout
+    assert "Did you mean 'GDA'" in done.stderr and not (tmp_path / "runs").exists()
