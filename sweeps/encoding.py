@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
+from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
 
+from ccli.bundles import read_bundle
 from ccli.errors import CcliError
 from ccli.features import BATCH, FeatureStore
 
@@ -32,9 +34,11 @@ class Missing(NamedTuple):
 def missing_images(runs: Sequence[Run]) -> tuple[list[Missing], dict[str, str]]:
     """What is to be encoded before all runs can start, and data set -> why that is not known (its runs will fail)."""
     wanted: dict[tuple, tuple[Run, object, dict[str, None]]] = {}  # (store, views) -> run, store, paths
-    problems: dict[str, str] = {}
+    untrainable = _untrainable(runs)
+    problems = {f"{dataset} with {trainer}": why for (dataset, trainer), why in untrainable.items()}
     drawn: dict[tuple, object] = {}
-    calls = sorted((c for run in runs for c in run.calls()), key=lambda c: (c.dataset, c.shots, c.seed))
+    able = [run for run in runs if (run.dataset, run.trainer) not in untrainable]
+    calls = sorted((c for run in able for c in run.calls()), key=lambda c: (c.dataset, c.shots, c.seed))
     for call in tqdm(calls, desc="Looking for features", leave=False, disable=len(calls) < 100 or None):
         if call.dataset in problems:
             continue
@@ -52,6 +56,22 @@ def missing_images(runs: Sequence[Run]) -> tuple[list[Missing], dict[str, str]]:
     return [item for item in found if item.paths], problems
 
 
+def _untrainable(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
+    """(data set, trainer) -> why one cannot learn from the other: it has test images alone."""
+    from ccli.trainers.classes import check_trainable
+    from dassl.data.datasets import DATASET_REGISTRY
+    from dassl.engine import TRAINER_REGISTRY
+
+    train, found = train_script(), {}
+    for (dataset, trainer), run in {(run.dataset, run.trainer): run for run in runs}.items():
+        cfg = train.setup_cfg(train.arguments(list(run.argv)))
+        try:
+            check_trainable(dataset, DATASET_REGISTRY.get(cfg.DATASET.NAME), TRAINER_REGISTRY.get(trainer))
+        except CcliError:
+            found[dataset, trainer] = "it is for evaluation only; give it to --targets, beside its source"
+    return found
+
+
 def _wanted(call: Run, drawn: dict[tuple, object]):
     """(store, paths, views) of one call of train.py; `drawn` keeps the data set of the call before."""
     from ccli.trainers.base import FeatureTrainer
@@ -62,7 +82,11 @@ def _wanted(call: Run, drawn: dict[tuple, object]):
     train = train_script()
     cfg = train.setup_cfg(train.arguments(list(call.argv)))
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    if cfg.DATASET.NAME == "FeatureBundle" or not issubclass(trainer, FeatureTrainer):
+    if cfg.DATASET.NAME == "FeatureBundle":
+        if not Path(cfg.DATASET.BUNDLE).is_file():
+            read_bundle(cfg.DATASET.BUNDLE)  # which says what is wrong
+        return
+    if not issubclass(trainer, FeatureTrainer):
         return
     key = (str(cfg.DATASET), cfg.SEED)
     if key not in drawn:

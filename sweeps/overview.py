@@ -31,8 +31,10 @@ class Plan:
         for run in tqdm(self.runs, desc="Looking for finished runs", leave=False, disable=len(runs) < 100 or None):
             double = next((call.folder for call in run.calls() if call.folder in claimed), None)
             if double:
-                others = " and ".join(other.name for other in claimed[double])
-                self.refused.append(Outcome(run.name, double, f"two runs claim this folder: {others}; rename one"))
+                others = " and ".join(call.source() for call in claimed[double])
+                count = "two" if len(claimed[double]) == 2 else len(claimed[double])
+                why = f"{count} runs claim this folder: those of {others}; rename a bundle"
+                self.refused.append(Outcome(run.name, double, why))
             elif all(holds_its_record(call) for call in run.calls()):
                 self.done.append(run)
             else:
@@ -46,6 +48,8 @@ def print_plan(plan: Plan, missing: Sequence[Missing], problems: dict[str, str],
 
     heads = ["trainer", "runs", "done", "to do", "time"]
     print(tabulate.tabulate(_lines(plan), heads, disable_numparse=True), file=file)
+    for why, count in Counter(outcome.error for outcome in plan.refused).items():
+        print(f"{count} runs cannot be made: {why}", file=file)
     for item in missing:
         views = f"{item.views[0]} views each of " if item.views else ""
         print(f"to be encoded first: {views}{len(item.paths):,} images ({item.run.dataset}, {item.run.cfg})", file=file)
@@ -60,10 +64,10 @@ def print_plan(plan: Plan, missing: Sequence[Missing], problems: dict[str, str],
 
 def _lines(plan: Plan) -> list[list]:
     """A line for each trainer; its time is what is left by what finished runs took, without encoding."""
-    known = known_seconds(plan.done)
+    known, done = known_seconds(plan.done), set(plan.done)
     counted: dict[str, Counter] = defaultdict(Counter)
     for run in plan.runs:
-        counted[run.trainer]["runs"] += 1
+        counted[run.trainer].update({"runs": 1, "done": run in done})
     for run in plan.to_do:
         seconds = known.get((run.trainer, run.dataset, run.shots)) or known.get((run.trainer,))
         counted[run.trainer].update({"to do": 1, "unknown": seconds is None, "seconds": seconds or 0})
@@ -71,7 +75,7 @@ def _lines(plan: Plan) -> list[list]:
         [
             name,
             of["runs"],
-            of["runs"] - of["to do"],
+            of["done"],
             of["to do"],
             "not known yet" if of["unknown"] else _time(of["seconds"]),
         ]

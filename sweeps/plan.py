@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -42,6 +43,11 @@ class Run(NamedTuple):
         """The run and its evaluations, in their order."""
         return (self._replace(tests=()), *self.tests)
 
+    def source(self) -> str:
+        """The file that its data set is given by: a bundle, or a yaml."""
+        key = "DATASET.BUNDLE" if "DATASET.BUNDLE" in self.argv else "--dataset-config-file"
+        return self.argv[self.argv.index(key) + 1]
+
 
 @dataclass
 class Grid:
@@ -70,7 +76,7 @@ def runs_of(grid: Grid) -> list[Run]:
         CcliError: an unknown data set, trainer or configuration, or options that are not pairs.
     """
     runs: dict[Run, None] = {}
-    for dataset in grid.datasets:
+    for dataset in _each_once(grid.datasets):
         is_bundle = dataset.endswith(".npz")
         for trainer in grid.trainers:
             if is_bundle and trainer in NEED_IMAGES:
@@ -81,27 +87,37 @@ def runs_of(grid: Grid) -> list[Run]:
     return list(runs)
 
 
+def _each_once(names: Sequence[str]) -> list[str]:
+    """Data sets without those that are given twice, in other words too (./a.npz and a.npz)."""
+    files = {(data_set(name)[0], os.path.realpath(Path(name).expanduser())): name for name in reversed(names)}
+    return [name for name in dict.fromkeys(names) if name in files.values()]
+
+
 def claimed_twice(runs: Sequence[Run]) -> dict[Path, list[Run]]:
-    """Folders that several different runs would write to, with these runs."""
+    """Folders that several different calls of train.py would write to, with these calls."""
     claims: dict[Path, list[Run]] = {}
     for run in runs:
         for call in run.calls():
-            claims.setdefault(call.folder, []).append(run)
+            claims.setdefault(call.folder, []).append(call)
     return {folder: claimants for folder, claimants in claims.items() if len(claimants) > 1}
 
 
 def data_set(name: str) -> tuple[str, Path, tuple[str, ...]]:
     """(name in folders and tables, yaml, further options) of a yaml's stem or a bundle's path.
 
+    Whether the bundle is there is for its runs to say: the others go on without it.
+
     Raises:
-        CcliError: there is no such yaml or bundle.
+        CcliError: there is no such yaml.
     """
     if name.endswith(".npz"):
         path = Path(name).expanduser().absolute()
         return path.stem, CONFIGS / "datasets" / "feature_bundle.yaml", ("DATASET.BUNDLE", str(path))
     yaml = CONFIGS / "datasets" / f"{name}.yaml"
-    known = sorted(path.stem for path in yaml.parent.glob("*.yaml"))
-    if name not in known or name == "feature_bundle":
+    known = sorted(path.stem for path in yaml.parent.glob("*.yaml") if path.stem != "feature_bundle")
+    if name == "feature_bundle":
+        raise CcliError("feature_bundle stands for any bundle: give the path of yours (.npz) in its place")
+    if name not in known:
         raise CcliError(
             f"unknown data set {name!r}; there are {', '.join(known)}, and paths of bundles (.npz)."
             f"{nearest(name, known)}"
@@ -132,7 +148,8 @@ def _run(grid: Grid, dataset: str, trainer: str, shots: int, seed: int, variant:
     run = _call(grid, dataset, trainer, cfg, shots, seed, variant)
     evaluation = ("--eval-only", "--model-dir", str(run.folder))
     tests = [
-        _call(grid, target, trainer, cfg, shots, seed, variant, evaluation, f"from_{stem}") for target in grid.targets
+        _call(grid, target, trainer, cfg, shots, seed, variant, evaluation, f"from_{stem}")
+        for target in _each_once(grid.targets)
     ]
     return run._replace(tests=tuple(tests))
 

@@ -57,3 +57,23 @@ def test_the_name_of_against_is_checked_before_anything_is_run(tmp_path):
     done = sweep(*GDA, "--against", "GAD", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("sweep.py: error: --against GAD") and not done.stdout
     assert "Did you mean 'GDA'" in done.stderr and not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_names_what_cannot_be_run(tmp_path):
+    """A bundle that is not there, one name for two bundles, and test images alone for a method that learns."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        bundle_file(tmp_path / name)
+    datasets = ("a/tiny.npz", "b/tiny.npz", "gone.npz", "concept_shapes_r")
+    argv = ("--datasets", *datasets, "--trainers", "ZeroshotCLIP", "GDA", "--shots", 4, "--seeds", 1, 2)
+    done = sweep(*argv, "--output", "runs", "--dry-run", cwd=tmp_path)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and [line.split()[:4] for line in lines[2:4]] == [
+        ["ZeroshotCLIP", "8", "0", "4"], ["GDA", "8", "0", "4"],
+    ]  # fmt: skip
+    bundles = f"{tmp_path}/a/tiny.npz and {tmp_path}/b/tiny.npz"
+    assert f"8 runs cannot be made: two runs claim this folder: those of {bundles}; rename a bundle" in lines
+    (gone,) = [line for line in lines if line.startswith("gone cannot be run: ")]
+    assert f"{tmp_path}/gone.npz" in gone
+    assert "concept_shapes_r with GDA cannot be run: it is for evaluation only; give it to --targets" in done.stdout
+    assert not any(line.startswith("concept_shapes_r with Zero") for line in lines)

@@ -91,6 +91,22 @@ def test_default_configurations(tmp_path):
     assert [run.cfg for run in plain] == ["rn101_plain", "rn101"]  # zero-shot has one yaml a backbone
 
 
+def test_a_data_set_in_other_words_is_no_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link.npz").symlink_to("x.npz")  # another name, another folder
+    spelled = ["a/../x.npz", "x.npz", str(tmp_path / "x.npz"), "dtd", "dtd", "link.npz"]
+    runs = runs_of(grid(tmp_path, datasets=spelled, targets=["eurosat", "./x.npz", "eurosat", "x.npz"]))
+    assert [run.dataset for run in runs] == ["x", "dtd", "link"] and not claimed_twice(runs)
+    assert [[test.dataset for test in run.tests] for run in runs] == [["eurosat", "x"]] * 3
+
+
+def test_unknown_data_sets_are_not_told_of_the_yaml_of_bundles(tmp_path):
+    with pytest.raises(CcliError, match="there are caltech101") as error:
+        runs_of(grid(tmp_path, datasets=["dtdd"]))
+    assert "feature_bundle" not in str(error.value)
+
+
 def test_a_folder_claimed_twice(tmp_path):
     runs = runs_of(grid(tmp_path, datasets=["a/x.npz", "b/x.npz", "b/y.npz"]))
     claimed = claimed_twice(runs)
@@ -101,7 +117,11 @@ def test_a_folder_claimed_twice(tmp_path):
     ("changed", "options", "message"),
     [
         ({"datasets": ["dtdd"]}, (), r"unknown data set 'dtdd'.*Did you mean 'dtd'"),
-        ({"datasets": ["feature_bundle"]}, (), "unknown data set"),
+        (
+            {"datasets": ["feature_bundle"]},
+            (),
+            "feature_bundle stands for any bundle: give the path of yours",
+        ),
         ({"trainers": ["GAD"]}, (), r"unknown trainer 'GAD'.*Did you mean 'GDA'"),
         ({"trainers": ["GDA"], "cfg": "rn50_plain"}, (), "GDA has no configuration 'rn50_plain'; it has demo_clip"),
         ({"targets": ["imagenet-a"]}, (), "Did you mean 'imagenet_a'"),
