@@ -159,7 +159,7 @@ def _looks(rows: Iterable[Row]) -> dict[Row, Look]:
     return looks
 
 
-def _matplotlib():
+def matplotlib_modules():
     try:
         from matplotlib import figure, style
     except ModuleNotFoundError as error:
@@ -169,7 +169,7 @@ def _matplotlib():
 
 def _new_axes(legend_lines: int):
     """An empty figure with room for a legend below, and its axes."""
-    figure, _ = _matplotlib()
+    figure, _ = matplotlib_modules()
     found = figure.Figure(figsize=(5.2, 3.7 + 0.22 * legend_lines), layout="constrained")
     return found, found.add_subplot()
 
@@ -283,7 +283,7 @@ def against_time(series: Series, seconds: dict[tuple[Row, int], float], looks: d
 
 
 def _style():
-    _, style = _matplotlib()
+    _, style = matplotlib_modules()
     return style.context(["default", RC])
 
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import zlib
 from pathlib import Path
 
 import filelock
-import numpy as np
 from dassl.data.datasets import DATASET_REGISTRY
 from tqdm import tqdm
 
@@ -23,6 +21,7 @@ from .few_shot import FewShotDataset
 from .scenes.classes import CLASSES
 from .scenes.render import render
 from .scenes.sample import class_scene
+from .scenes.truth import generator
 from .splits import PARTS, Pools, read_split
 
 NAMES = tuple(CLASSES)
@@ -120,7 +119,7 @@ def _draw_images(folder: Path, names: tuple[str, ...], counts: dict[str, int], s
     ) as bar:
         for part, count in counts.items():
             for label, name in enumerate(names):
-                rng = np.random.default_rng(zlib.crc32(f"concept_shapes/{shift}/{part}/{name}".encode()))
+                rng = generator(shift, part, name)
                 where = folder / part / name.replace(" ", "_")
                 where.mkdir(parents=True)
                 for k in range(count):
