@@ -84,15 +84,21 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--dry-run", action="store_true", help="only print the plan")
     add("opts", nargs="*", metavar="KEY VALUE", help="options; several values, separated by commas, make a grid")
     words = list(sys.argv[1:] if argv is None else argv)
-    first = next((k for k, word in enumerate(words) if OPTION.fullmatch(word)), len(words))
+    first = next((k for k, word in enumerate(words) if OPTION.fullmatch(word) and not _of_a_flag(words, k)), len(words))
     args = parser.parse_args(words[:first])  # apart, because --seeds 1 2 and its like would take the pairs for theirs
     args.opts += words[first:]
     args.shots = _shots(parser, args.shots)
-    if args.jobs < 1 or (args.threads or 1) < 1:
+    if args.jobs < 1 or (args.threads is not None and args.threads < 1):
         parser.error("--jobs and --threads are 1 or more")
     if min(args.seeds) < 0:
         parser.error("--seeds are 0 or more: an unseeded run can be neither resumed nor repeated")
     return args
+
+
+def _of_a_flag(words: Sequence[str], k: int) -> bool:
+    """Whether a word is the value of the flag before it, such as a folder that is called RUNS.V2."""
+    before = words[k - 1] if k else ""
+    return before.startswith("--") and "=" not in before and not "--dry-run".startswith(before)
 
 
 def _shots(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[int]:
@@ -128,6 +134,7 @@ def sweep(args: argparse.Namespace) -> int:
             f"--against {args.against}: the table has rows of {', '.join(args.trainers)} alone; give one of them."
             f"{nearest(args.against, args.trainers)}"
         )
+    _refuse_unusable(args.output)
     plan = Plan(runs_of(grid))
     missing, problems = missing_images(plan.to_do)
     print_plan(plan, missing, problems, sys.stdout if args.dry_run else sys.stderr)
@@ -137,6 +144,14 @@ def sweep(args: argparse.Namespace) -> int:
     print_end(plan, outcomes)
     print_table(plan, outcomes, args.against)
     return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+def _refuse_unusable(output: Path) -> None:
+    """Where no run could write to it: every one of them would fail."""
+    there = next(path for path in (output.absolute(), *output.absolute().parents) if os.path.lexists(path))
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        why = "cannot be written to" if there.is_dir() else "is no folder"
+        raise CcliError(f"--output {output}: {there} {why}; choose another")
 
 
 def carry_out(runs: Sequence[Run], missing: Sequence[Missing], args: argparse.Namespace) -> list[Outcome]:

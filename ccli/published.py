@@ -26,17 +26,32 @@ def read_published(path: str | Path) -> list[Published]:
     """All rows of a file.
 
     Raises:
-        CcliError: no such file, a column is missing, or a line is not a number where one belongs.
+        CcliError: no such file, a column is missing, a line is not a number where one belongs, or two are of one cell.
     """
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:  # spreadsheets begin with a mark
             reader = csv.DictReader(file)
             missing = set(COLUMNS) - set(reader.fieldnames or ())
             if missing:
                 raise CcliError(f"{path} has no column {min(missing)!r}; expected {', '.join(COLUMNS)}")
-            return [_row(path, reader.line_num, line) for line in reader]
+            return _one_a_cell(path, [(reader.line_num, _row(path, reader.line_num, line)) for line in reader])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CcliError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
+
+
+def _one_a_cell(path: str | Path, found: list[tuple[int, Published]]) -> list[Published]:
+    """The rows, where no two stand for one cell: of a method either shots 0 or numbers of shots, each once."""
+    lines: dict[tuple, dict[int, int]] = {}  # (data set, trainer, backbone) -> shots -> line
+    for number, row in found:
+        others = lines.setdefault(row[:3], {})
+        clash = next((others[n] for n in others if row.shots == n or 0 in (row.shots, n)), None)
+        if clash is not None:
+            raise CcliError(
+                f"{path}, lines {clash} and {number}: two accuracies of {row.trainer} ({row.backbone}) on {row.dataset}"
+                " for one number of shots (0 stands for all); keep one"
+            )
+        others[row.shots] = number
+    return [row for _, row in found]
 
 
 def _row(path: str | Path, number: int, line: dict[str, str]) -> Published:

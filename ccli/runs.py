@@ -218,8 +218,10 @@ def read_record(folder_or_file: str | Path) -> dict[str, Any]:
         CcliError: the record is missing, truncated, of another version, incomplete, or contradicts itself.
     """
     path = Path(folder_or_file)
-    if path.is_dir() or path.suffix != ".json":
+    if path.name != RECORD and (path.is_dir() or path.suffix != ".json"):
         path = path / RECORD
+    if path.is_dir():
+        raise CcliError(f"{path} is a folder, where a run writes a file of that name; rename or remove it")
     try:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (FileNotFoundError, NotADirectoryError):

@@ -112,13 +112,16 @@ def _failed(call: Run, error: str, trace: str, seconds: float = 0.0) -> Outcome:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Nobody else runs in this folder. The system gives the lock back when its holder dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        print(f"{folder} is being run by another process; waiting for it", file=sys.stderr)
-        lock.acquire()
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            print(f"{folder} is being run by another process; waiting for it", file=sys.stderr)
+            lock.acquire()
+    except OSError as error:
+        raise CcliError(f"cannot write to {folder} ({error.strerror or error}); choose another --output") from error
     try:
         yield
     finally:

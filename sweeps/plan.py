@@ -175,6 +175,8 @@ def _variants(options: Sequence[str], name: str) -> list[tuple[str, tuple[str, .
     """The options' combinations: (folder, KEY VALUE pairs); one without a folder where there are none."""
     if len(options) % 2:
         raise CcliError(f"options come as KEY VALUE pairs, but {options[-1]!r} stands alone")
+    if name and (Path(name).is_absolute() or ".." in Path(name).parts or not Path(name).parts):
+        raise CcliError(f"--variant {name}: give the name of a folder below the runs', such as top5")
     keys, values = options[::2], [_split(value) for value in options[1::2]]
     for key in keys:
         if key in OWN_FLAGS:

@@ -162,6 +162,19 @@ def test_find_records_sorts_and_reports(tmp_path, record):
         runs.find_records(tmp_path / "d")
 
 
+def test_a_folder_that_is_called_like_a_record(tmp_path, record):
+    (tmp_path / "seed1" / "result.json").mkdir(parents=True)
+    runs.write_record(tmp_path / "seed2", record)
+    found, problems = runs.find_records(tmp_path)
+    assert [path.parent.name for path, _ in found] == ["seed2"]
+    assert problems == [
+        f"{tmp_path}/seed1/result.json is a folder, where a run writes a file of that name; rename or remove it"
+    ]
+    for path in (tmp_path / "seed1", tmp_path / "seed1" / "result.json"):
+        with pytest.raises(CcliError, match="is a folder"):
+            runs.read_record(path)
+
+
 def test_same_record_leaves_out_seconds_and_versions(record):
     other = copy.deepcopy(record) | {"seconds": {}, "versions": {}}
     other["hyper_parameters"] = {"epochs": 20, "alpha": 0.1}

@@ -245,6 +245,7 @@ def test_killed_twenty_times(tmp_path):
     [
         (("--datasets", "dtd", "--shots", "3.5"), "whole numbers or all, not '3.5'"),
         (("--datasets", "dtd", "--jobs", "0"), "1 or more"),
+        (("--datasets", "dtd", "--threads", "0"), "1 or more"),
         (("--datasets", "dtd", "--seeds", "-1"), "0 or more"),
         (("--shots", "4"), "--datasets"),
     ],
@@ -269,6 +270,13 @@ def test_bad_arguments_that_only_the_grid_shows(tmp_path):
 def test_pairs_after_flags_that_take_several_words():
     args = script("sweep").arguments(["--datasets", "dtd", "--seeds", "1", "2", "PROTOCOL", "fixed", "A.B_C", "1,2"])
     assert args.seeds == [1, 2] and args.opts == ["PROTOCOL", "fixed", "A.B_C", "1,2"]
+
+
+def test_the_value_of_a_flag_is_no_key():
+    words = ["--datasets", "PETS.V1", "--output", "RUNS.V2", "--variant", "SEED", "--dry-run", "A.B_C", "1"]
+    args = script("sweep").arguments(words)
+    assert (args.datasets, args.output, args.variant) == (["PETS.V1"], Path("RUNS.V2"), "SEED")
+    assert args.dry_run and args.opts == ["A.B_C", "1"]
 
 
 def test_help_teaches(capsys):

@@ -1,6 +1,6 @@
 """How a sweep ends: only its own runs' results are shown, and every failure is named."""
 
-from ccli.sweeps.execute import Outcome, cut_off
+from ccli.sweeps.execute import Outcome, cut_off, execute
 from ccli.sweeps.plan import Grid, runs_of
 from helpers import bundle_file, run_here
 from table_records import cells, split
@@ -77,3 +77,16 @@ def test_a_dry_run_names_what_cannot_be_run(tmp_path):
     assert f"{tmp_path}/gone.npz" in gone
     assert "concept_shapes_r with GDA cannot be run: it is for evaluation only; give it to --targets" in done.stdout
     assert not any(line.startswith("concept_shapes_r with Zero") for line in lines)
+
+
+def test_an_output_that_cannot_be_written_to(tmp_path):
+    """A file in its place is said once, and before anything is run; one below it is said by its run."""
+    bundle = bundle_file(tmp_path)
+    done = sweep(*GDA[:-1], "tiny.npz", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"sweep.py: error: --output tiny.npz: {tmp_path}/tiny.npz is no folder; choose another\n"
+    (run,) = runs_of(Grid([str(bundle)], ["GDA"], [4], [1], output=tmp_path / "runs"))
+    run.folder.parents[1].mkdir(parents=True)
+    run.folder.parent.write_text("in the way")
+    (outcome,) = execute(run)
+    assert outcome.error.startswith(f"cannot write to {run.folder} (Not a directory); choose another --output")

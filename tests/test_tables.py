@@ -207,6 +207,11 @@ def test_published_rows_are_marked_and_never_bold():
         ("dataset,trainer,backbone,shots,accuracy\ndtd,X,RN50,one,3\n", "line 2: shots and accuracy must be numbers"),
         ("dataset,trainer,backbone,shots,accuracy\ndtd,X,RN50,1,103\n", "line 2: 1 shots and 103 % cannot be"),
         ("dataset,trainer,backbone,shots,accuracy\ndtd,X,RN50,1\n", "line 2: shots and accuracy must be numbers"),
+        (
+            "dataset,trainer,backbone,shots,accuracy\ndtd,X,RN50,1,3\ndtd,X,RN50,2,3\ndtd,X,RN50,1,4\n",
+            r"lines 2 and 4: two accuracies of X \(RN50\) on dtd for one number of shots .*keep one",
+        ),
+        ("dataset,trainer,backbone,shots,accuracy\ndtd,X,RN50,0,3\ndtd,X,RN50,1,4\n", "lines 2 and 3: two accuracies"),
     ],
 )
 def test_published_files_that_are_wrong(tmp_path, content, words):
@@ -218,6 +223,9 @@ def test_published_files_that_are_wrong(tmp_path, content, words):
 def test_a_published_file(tmp_path):
     (tmp_path / "p.csv").write_text("dataset,trainer,backbone,shots,accuracy\ndtd,X,RN50,16,92.86\n")
     assert read_published(tmp_path / "p.csv") == [Published("dtd", "X", "RN50", 16, Fraction(9286, 10000))]
+    spreadsheet = (tmp_path / "p.csv").read_text().encode("utf-8-sig")  # as Excel's "CSV UTF-8"
+    (tmp_path / "p.csv").write_bytes(spreadsheet + b"dtd,Y,RN50,16,1\r\ndtd,X,RN101,16,1\r\n")
+    assert [row.trainer for row in read_published(tmp_path / "p.csv")] == ["X", "Y", "X"]
     with pytest.raises(CcliError, match=r"cannot read .*absent\.csv"):
         read_published(tmp_path / "absent.csv")
 
