@@ -1,7 +1,7 @@
 """CCLI at ImageNet's number of classes: python -m benchmarks.thousand_classes [--shots 4] [--test 50000]
 
 A bundle of 1000 classes, 2000 concepts and generated features of width 1024 (clusters around random centres, class
-texts a little off) without a validation set, so that alpha is chosen by cross-validation. Prints the seconds of train.py
+texts a little off) without a validation set, so that alpha is chosen by cross-validation. Prints train.py's seconds
 by phase, the whole command's, and its peak memory. Accuracy on generated features says nothing.
 """
 
