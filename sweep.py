@@ -3,8 +3,9 @@
     python sweep.py --datasets concept_shapes --trainers CCLI TipAdapterF --shots 1 4 16 --seeds 1 2 3
 
 prints the plan and its cost, skips what is done and carries out the rest, each run as train.py would, in
-OUTPUT/DATASET/TRAINER/CFG_SHOTSshots[/VARIANT]/seedK. A failed run leaves its traceback there as failed.txt and does
-not stop the others; the same command goes on after an interruption and tries failed runs again.
+OUTPUT/DATASET/TRAINER/CFG_SHOTSshots[/VARIANT]/seedK. A failed run leaves its traceback there as failed.txt (unless the
+folder holds the result of another run, which stays as it is) and does not stop the others; the same command goes on
+after an interruption and tries failed runs again.
 """
 
 from __future__ import annotations

@@ -32,7 +32,10 @@ class Missing(NamedTuple):
 
 
 def missing_images(runs: Sequence[Run]) -> tuple[list[Missing], dict[str, str]]:
-    """What is to be encoded before all runs can start, and data set -> why that is not known (its runs will fail)."""
+    """What is to be encoded before all runs can start, and data set -> why that is not known (its runs will fail).
+
+    A data set that some trainers cannot learn from is named with each of these.
+    """
     wanted: dict[tuple, tuple[Run, object, dict[str, None]]] = {}  # (store, views) -> run, store, paths
     untrainable = _untrainable(runs)
     problems = {f"{dataset} with {trainer}": why for (dataset, trainer), why in untrainable.items()}
