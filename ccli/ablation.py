@@ -46,7 +46,8 @@ def ablation(records: Iterable[dict[str, Any]], cfg: str) -> list[AblationLine]:
     for record in records:
         if record["seed"] in method:
             own = flat(record["config"])
-            keys = tuple(key for key in own if own[key] != options[record["seed"]].get(key))
+            keys = [key for key in own if own[key] != options[record["seed"]].get(key)]
+            keys = tuple(sorted(keys, key=lambda key: not key.startswith("TRAINER.")))  # the trainer's own first
             if keys:
                 groups[keys][tuple(str(own[key]) for key in keys)][record["seed"]] = _share(record)
     base = {seed: _share(record) for seed, record in method.items()}
@@ -110,6 +111,11 @@ def ablation_table(lines: Sequence[AblationLine]) -> str:
     return tabulate.tabulate(rows, heads, tablefmt="github", disable_numparse=True, colalign=align)
 
 
+def short(option: str) -> str:
+    """Option names without the nodes that they are in."""
+    return ", ".join(key.rpartition(".")[2] for key in option.split(", "))
+
+
 def ablation_figure(lines: Sequence[AblationLine], title: str):
     """One row a value, grouped by option: means with error bars, and a line at the method. A matplotlib Figure."""
     from ccli.plots import RC, clean, matplotlib_modules
@@ -125,7 +131,7 @@ def ablation_figure(lines: Sequence[AblationLine], title: str):
             colour, marker = ("#D55E00", "o") if ours else ("#0072B2", "s")
             axes.errorbar([line.mean], [y], xerr=[line.std], color=colour, marker=marker, markersize=5, capsize=2.5)
             places.append(y)
-            labels.append(clean(f"{line.option.rpartition('.')[2]} {line.value}"))
+            labels.append(clean(f"{short(line.option)} {line.value}"))
         method = next(line.mean for line in lines if line.difference is None)
         axes.axvline(method, color="#D55E00", linestyle="--", linewidth=1)
         axes.set_yticks(places, labels, fontsize=8)

@@ -57,7 +57,7 @@ def test_the_table_by_hand():
         [cell.strip() for cell in line.split("|")[1:-1]]
         for line in ablation_table(ablation(records, "rn50")).splitlines()
     ]
-    assert rows[2] == ["TRAINER.K", "3", "62.00 ± 2.83", "the method", "2"]
+    assert rows[2] == ["K", "3", "62.00 ± 2.83", "the method", "2"]
     assert rows[4] == ["", "10", "54.00 ± 5.66", "-8.00", "2"]
 
 
