@@ -102,7 +102,7 @@ def ablation_table(lines: Sequence[AblationLine]) -> str:
     rows, before = [], ""
     for line in lines:
         difference = "the method" if line.difference is None else f"{line.difference:+.2f}"
-        option = "" if line.option == before else line.option
+        option = "" if line.option == before else short(line.option)
         accuracy = f"{line.mean:.2f}" if line.seeds == 1 else f"{line.mean:.2f} ± {line.std:.2f}"
         rows.append([option, line.value, accuracy, difference, line.seeds])
         before = line.option
