@@ -131,7 +131,7 @@ def test_a_target_of_imagenet(imagenet, paint, name):
     assert dataset.class_ids == [synset(k) for k in classes]
     for trainer in ("CCLI", "ZeroshotCLIP"):
         args = train_args(imagenet, name, trainer=trainer)
-        out = run_here(*args, "--eval-only", "--model-dir", imagenet / "runs" / trainer / "imagenet")
+        out = run_here("--eval-only", "--model-dir", imagenet / "runs" / trainer / "imagenet", *args)
         record = read_record(imagenet / "runs" / trainer / name)
         assert record["total"] == len(classes) and f"* correct: {record['correct']:,}" in out
         assert max(record["predictions"]) < len(classes)
@@ -144,7 +144,8 @@ def test_zero_shot_alone_equals_the_restricted_one(imagenet, paint):
         target_tree(imagenet, "imagenet_r", paint)
     run_here(*train_args(imagenet, "imagenet_r", "OUTPUT_DIR", imagenet / "alone", trainer="ZeroshotCLIP"))
     evaluate = ("--eval-only", "--model-dir", imagenet / "runs/ZeroshotCLIP/imagenet")
-    run_here(*train_args(imagenet, "imagenet_r", *evaluate, "OUTPUT_DIR", imagenet / "cut", trainer="ZeroshotCLIP"))
+    args = train_args(imagenet, "imagenet_r", "OUTPUT_DIR", imagenet / "cut", trainer="ZeroshotCLIP")
+    run_here(*evaluate, *args)
     alone, cut = (read_record(imagenet / name) for name in ("alone", "cut"))
     assert alone["predictions"] == cut["predictions"] and alone["per_class"] == cut["per_class"]
 
