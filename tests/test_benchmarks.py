@@ -46,7 +46,7 @@ def train_args(root, name, *opts, trainer="CCLI"):
         *("--root", root, "--seed", 1, "--trainer", trainer, "--output-dir", root / "runs" / trainer / name),
         *("--dataset-config-file", ROOT / f"configs/datasets/{name}.yaml"),
         *("--config-file", ROOT / f"configs/trainers/{trainer}/demo_clip.yaml"),
-        *("FEATURES.CROPS", 0, *opts),  # trees are read here, and ten crops of all their images take minutes
+        *(*opts, "FEATURES.CROPS", 0),  # trees are read here, and ten crops of all their images take minutes
     ]  # fmt: skip
 
 
