@@ -20,10 +20,10 @@ import tabulate
 
 from ccli.bootstrap import Difference, difference
 from ccli.errors import CcliError
-from ccli.plots import method_place
+from ccli.plots import ZERO_SHOT, method_place
 from ccli.runs import find_records
+from ccli.tables import OURS
 
-OURS, ZERO = "CCLI", "ZeroshotCLIP"
 Cells = dict[tuple[str, int], dict[str, list[dict[str, Any]]]]  # (data set, shots) -> trainer -> records
 
 
@@ -57,7 +57,7 @@ def by_cell(cells: Cells) -> list[list[str]]:
     for (dataset, shots), methods in cells.items():
         others = {name: mean(records) for name, records in methods.items() if name != OURS}
         best = max(others, key=others.get)
-        zero = shown(difference(methods[OURS], methods[ZERO])) if ZERO in methods else "-"
+        zero = shown(difference(methods[OURS], methods[ZERO_SHOT])) if ZERO_SHOT in methods else "-"
         rows.append([
             f"{dataset}, {shots}", f"{mean(methods[OURS]):.2f}", f"{others[best]:.2f} ({best})",
             shown(difference(methods[OURS], methods[best])), zero,

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import tabulate
 from ccli.datasets.concept_shapes import ConceptShapes
-from ccli.datasets.scenes.truth import kinds_of_words, words_of_images
+from ccli.datasets.scenes.captions import kinds_of_words
+from ccli.datasets.scenes.truth import words_of_images
 
 from ccli.atomic import moved_into_place
 from ccli.errors import CcliError

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from ccli.errors import CcliError
+from ccli.runs import leaves
 from ccli.tables import mean_std
 
 ASIDE = ("SEED", "CFG_NAME")  # options that are no part of a method
@@ -41,11 +42,11 @@ def ablation(records: Iterable[dict[str, Any]], cfg: str) -> list[AblationLine]:
     method = {r["seed"]: r for r in records if r["cfg"] == cfg}
     if not method:
         raise CcliError(f"no run of the method itself (cfg {cfg}) among these records; run it without options")
-    options = {seed: flat(r["config"]) for seed, r in method.items()}
+    options = {seed: _options(r) for seed, r in method.items()}
     groups: dict[tuple[str, ...], dict[tuple[str, ...], dict[int, Fraction]]] = defaultdict(lambda: defaultdict(dict))
     for record in records:
         if record["seed"] in method:
-            own = flat(record["config"])
+            own = _options(record)
             keys = [key for key in own if own[key] != options[record["seed"]].get(key)]
             keys = tuple(sorted(keys, key=lambda key: not key.startswith("TRAINER.")))  # the trainer's own first
             if keys:
@@ -75,15 +76,9 @@ def _share(record: dict[str, Any]) -> Fraction:
     return Fraction(record["correct"], record["total"])
 
 
-def flat(config: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """{"A": {"B": 1}} as {"A.B": 1}, without the options of ASIDE."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{before}{key}.")
-        elif key not in ASIDE or before:
-            found[before + key] = value
-    return found
+def _options(record: dict[str, Any]) -> dict[str, Any]:
+    """Without those of ASIDE."""
+    return {key: value for key, value in leaves(record["config"]) if key not in ASIDE}
 
 
 def _line(keys: Sequence[str], values: Sequence[str], found: dict[int, Fraction], base: dict | None) -> AblationLine:
@@ -118,22 +113,23 @@ def short(option: str) -> str:
 
 def ablation_figure(lines: Sequence[AblationLine], title: str):
     """One row a value, grouped by option: means with error bars, and a line at the method. A matplotlib Figure."""
-    from ccli.plots import RC, clean, matplotlib_modules
+    from ccli.plots import LOOKS, _style, clean
 
-    figure, style = matplotlib_modules()
-    with style.context(["default", RC]):
-        found = figure.Figure(figsize=(6.2, 1.1 + 0.24 * len(lines)), layout="constrained")
+    with _style():
+        from matplotlib.figure import Figure
+
+        found = Figure(figsize=(6.2, 1.1 + 0.24 * len(lines)), layout="constrained")
         axes, y, before = found.add_subplot(), 0.0, None
         places, labels = [], []
         for line in lines:
             y -= 1.0 if line.option == before else 1.7
             ours, before = line.difference is None, line.option
-            colour, marker = ("#D55E00", "o") if ours else ("#0072B2", "s")
+            colour, marker = LOOKS["CCLI" if ours else "LinearProbe"]
             axes.errorbar([line.mean], [y], xerr=[line.std], color=colour, marker=marker, markersize=5, capsize=2.5)
             places.append(y)
             labels.append(clean(f"{short(line.option)} {line.value}"))
         method = next(line.mean for line in lines if line.difference is None)
-        axes.axvline(method, color="#D55E00", linestyle="--", linewidth=1)
+        axes.axvline(method, color=LOOKS["CCLI"][0], linestyle="--", linewidth=1)
         axes.set_yticks(places, labels, fontsize=8)
         axes.set_xlabel("Accuracy (%)")
         axes.set_title(clean(title), fontsize=11)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from ccli.errors import CcliError
-from ccli.runs import is_evaluation, same_record
+from ccli.runs import is_evaluation, leaves, same_record
 
 # Options that differ from seed to seed, or from machine to machine, without the result being of another experiment.
 FREE = ("SEED", "OUTPUT_DIR", "RESUME", "TEST", "TRAIN", "USE_CUDA", "VERBOSE")
@@ -80,7 +79,7 @@ def different_options(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, s
     kept = [{key: value for key, value in config.items() if key not in FREE} for config in configs]
     if kept[0] == kept[1]:  # which is quick, and most often so
         return []
-    first, second = (dict(_leaves(config)) for config in kept)
+    first, second = (dict(leaves(config)) for config in kept)
     foreign = _of_other_trainers(a["trainer"])
     found = []
     for key in sorted(first.keys() | second.keys()):
@@ -96,14 +95,6 @@ def _of_other_trainers(trainer: str) -> tuple[str, ...]:
     from ccli.plots import LOOKS  # which imports this module's users
 
     return tuple(f"TRAINER.{name.upper()}." for name in LOOKS if trainer in LOOKS and name != trainer)
-
-
-def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _cell(record: dict[str, Any]) -> str:

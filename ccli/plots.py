@@ -159,7 +159,7 @@ def _looks(rows: Iterable[Row]) -> dict[Row, Look]:
     return looks
 
 
-def matplotlib_modules():
+def _matplotlib():
     try:
         from matplotlib import figure, style
     except ModuleNotFoundError as error:
@@ -169,7 +169,7 @@ def matplotlib_modules():
 
 def _new_axes(legend_lines: int):
     """An empty figure with room for a legend below, and its axes."""
-    figure, _ = matplotlib_modules()
+    figure, _ = _matplotlib()
     found = figure.Figure(figsize=(5.2, 3.7 + 0.22 * legend_lines), layout="constrained")
     return found, found.add_subplot()
 
@@ -283,7 +283,7 @@ def against_time(series: Series, seconds: dict[tuple[Row, int], float], looks: d
 
 
 def _style():
-    _, style = matplotlib_modules()
+    _, style = _matplotlib()
     return style.context(["default", RC])
 
 

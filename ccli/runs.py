@@ -37,7 +37,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -288,6 +288,15 @@ def same_record(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
     names = (a.keys() | b.keys()) - set(NOT_COMPARED)
     return sorted(name for name in names if stored(a, name) != stored(b, name))
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """A nested configuration's options, such as ("TRAINER.CCLI.TOP_K", 3)."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def fingerprint(record: dict[str, Any]) -> str:

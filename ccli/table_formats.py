@@ -104,18 +104,18 @@ def _cell_text(cell: Cell | None, style: _Style) -> str:
         return style.missing
     text = f"{cell.mean:.2f}" if cell.seeds == 1 else f"{cell.mean:.2f} {style.plus_minus} {cell.std:.2f}"
     text = style.bold.format(text) if cell.best else text
-    return f"{text} ({_seeds(cell.seeds)})" if cell.short else text
+    return f"{text} ({seeds_text(cell.seeds)})" if cell.short else text
 
 
 def _gain_text(gain: Gain | None, style: _Style) -> str:
     """Such as "+1.25 (TipAdapterF)", or "+1.25 (TipAdapterF, 2 seeds)"."""
     if gain is None:
         return style.missing
-    over = f", {_seeds(gain.seeds)}" if gain.short else ""
+    over = f", {seeds_text(gain.seeds)}" if gain.short else ""
     return f"{style.signed.format(gain.difference)} ({style.escape(gain.other)}{over})"
 
 
-def _seeds(count: int) -> str:
+def seeds_text(count: int) -> str:
     return f"{count} seed{'' if count == 1 else 's'}"
 
 

@@ -20,8 +20,7 @@ from ccli.errors import CcliError
 from .few_shot import FewShotDataset
 from .scenes.classes import CLASSES
 from .scenes.render import render
-from .scenes.sample import class_scene
-from .scenes.truth import generator
+from .scenes.sample import class_scene, generator
 from .splits import PARTS, Pools, read_split
 
 NAMES = tuple(CLASSES)

@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 import pytest
-from ccli.datasets.scenes.captions import all_words, words_of_scene
+from ccli.datasets.scenes.captions import all_words, kinds_of_words, words_of_scene
 from ccli.datasets.scenes.classes import CLASSES
 from ccli.datasets.scenes.render import render
-from ccli.datasets.scenes.sample import class_scene
-from ccli.datasets.scenes.truth import generator, kinds_of_words, words_of_images
+from ccli.datasets.scenes.sample import class_scene, generator
+from ccli.datasets.scenes.truth import words_of_images
 from helpers import ROOT
 from PIL import Image
 

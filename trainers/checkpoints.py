@@ -9,7 +9,7 @@ import torch
 
 from ccli.atomic import moved_into_place
 from ccli.errors import CcliError, first_line
-from ccli.runs import RECORD, fingerprint, is_done, read_record
+from ccli.runs import RECORD, fingerprint, is_done, leaves, read_record
 
 HEAD = "head"  # the name of the registered model, and of its folder of checkpoints
 RUN = "run.json"  # what a run started as: its classes and its options
@@ -75,7 +75,7 @@ def check_same_run(folder: str | Path, options: dict) -> None:
 
 def refuse_other_options(folder: str | Path, before: dict, now: dict) -> None:
     """Raise CcliError where two configurations differ in anything that changes the result."""
-    before, now = dict(_leaves(before)), dict(_leaves(now))
+    before, now = dict(leaves(before)), dict(leaves(now))
     for key in sorted(before.keys() | now.keys()):
         if key.partition(".")[0] not in IRRELEVANT and before.get(key) != now.get(key):
             raise CcliError(
@@ -90,7 +90,7 @@ def check_evaluation(folder: str | Path, cfg) -> None:
     Raises:
         CcliError: the trainer, or the shots or the seed where they are given (not -1), are not those of the run.
     """
-    ran = dict(_leaves(read_options(folder)))
+    ran = dict(leaves(read_options(folder)))
     trainer = ran.get("TRAINER.NAME", cfg.TRAINER.NAME)
     if trainer != cfg.TRAINER.NAME:
         raise CcliError(f"{folder} holds a run of {trainer}, not of {cfg.TRAINER.NAME}; give --trainer {trainer}")
@@ -141,14 +141,6 @@ def is_evaluated(run: str, folder: str) -> bool:
     """Whether the record in `folder` is of `run` as it is now: of the same record, which is not newer."""
     written = [(Path(place) / RECORD).stat().st_mtime_ns for place in (run, folder)]
     return written[0] <= written[1] and read_record(folder).get("run") == fingerprint(read_record(run))
-
-
-def _leaves(node: dict, prefix: str = ""):
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _read_run(folder: str | Path, key: str):

@@ -9,7 +9,7 @@ from ccli.cells import HALVES
 from ccli.paired import PairedTest
 from ccli.published import Published
 from ccli.report_page.sections import Grid
-from ccli.table_formats import MISSING
+from ccli.table_formats import MISSING, seeds_text
 from ccli.tables import Cell, Gain, Table, build_table
 
 
@@ -74,7 +74,7 @@ def _gain(gain: Gain | None) -> CellText:
 
 def _few(found: Cell | Gain) -> list[str]:
     """The number of seeds, where it is smaller than elsewhere in the table."""
-    return [f"{found.seeds} seed{'s' if found.seeds > 1 else ''}"] if found.short else []
+    return [seeds_text(found.seeds)] if found.short else []
 
 
 def paired_grid(tests: Sequence[PairedTest]) -> Grid:

@@ -35,16 +35,27 @@ def words_of_scene(scene: Scene) -> list[str]:
 
 def all_words() -> list[str]:
     """Every word that `words_of_scene` can give."""
-    tables = (
-        *(w for _, w in COLOURS.values()),
-        *TEXTURES.values(),
-        *LIGHTS.values(),
-        *STYLES.values(),
-        *SIZES.values(),
-    )
-    pairs = (*SHAPES.values(), *((a, (name.rstrip("s"),)) for name, (_, a) in ATTACHED.items()))
-    words = [w for table in tables for w in table] + [w for pair in pairs for part in pair for w in part]
-    return sorted({*words, *OUTLINE_WORDS, *(w for _, ws in BACKGROUNDS.values() for w in ws)})
+    return sorted(kinds_of_words())
+
+
+def kinds_of_words() -> dict[str, str]:
+    """Each word that names a part -> what kind of part; a word of two kinds has the first."""
+    tables = {
+        "colour": [words for _, words in COLOURS.values()],
+        "texture": list(TEXTURES.values()),
+        "shape": [words for pair in SHAPES.values() for words in pair],
+        "attached": [(*adjectives, name.rstrip("s")) for name, (_, adjectives) in ATTACHED.items()],
+        "outline": [OUTLINE_WORDS],
+        "background": [words for _, words in BACKGROUNDS.values()],
+        "light": list(LIGHTS.values()),
+        "style": list(STYLES.values()),
+        "size": list(SIZES.values()),
+    }
+    found: dict[str, str] = {}
+    for kind, groups in tables.items():
+        for word in (word for group in groups for word in group):
+            found.setdefault(word, kind)
+    return found
 
 
 def _single_word(scene: Scene, rng: np.random.Generator) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,11 @@ from .parts import ATTACHED, BACKGROUNDS, COLOURS, SHAPES, STYLES, TEXTURES
 from .render import Scene, Thing
 
 HELD_OUT = frozenset(CLASSES.values())  # combinations that no captioned pair contains
+
+
+def generator(shift: str, part: str, name: str) -> np.random.Generator:
+    """What the pictures of a class are drawn with, one after another."""
+    return np.random.default_rng(zlib.crc32(f"concept_shapes/{shift}/{part}/{name}".encode()))
 
 
 def class_scene(triple: Triple, rng: np.random.Generator, shift: str = "") -> Scene:

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from functools import cache
-
-import numpy as np
 
 from .captions import words_of_scene
 from .classes import CLASSES
-from .parts import ATTACHED, BACKGROUNDS, COLOURS, LIGHTS, OUTLINE_WORDS, SHAPES, SIZES, STYLES, TEXTURES
 from .render import render
-from .sample import class_scene
-
-
-def generator(shift: str, part: str, name: str) -> np.random.Generator:
-    """What the pictures of a class are drawn with, one after another."""
-    return np.random.default_rng(zlib.crc32(f"concept_shapes/{shift}/{part}/{name}".encode()))
+from .sample import class_scene, generator
 
 
 @cache
@@ -34,23 +25,3 @@ def words_of_images(name: str, count: int, part: str = "train", shift: str = "")
         render(scene, rng)  # takes its random numbers
         found.append(frozenset(words_of_scene(scene)))
     return tuple(found)
-
-
-def kinds_of_words() -> dict[str, str]:
-    """Each word that names a part -> what kind of part; a word of two kinds has the first."""
-    tables = {
-        "colour": [words for _, words in COLOURS.values()],
-        "texture": list(TEXTURES.values()),
-        "shape": [words for pair in SHAPES.values() for words in pair],
-        "attached": [(*adjectives, name.rstrip("s")) for name, (_, adjectives) in ATTACHED.items()],
-        "outline": [OUTLINE_WORDS],
-        "background": [words for _, words in BACKGROUNDS.values()],
-        "light": list(LIGHTS.values()),
-        "style": list(STYLES.values()),
-        "size": list(SIZES.values()),
-    }
-    found: dict[str, str] = {}
-    for kind, groups in tables.items():
-        for word in (word for group in groups for word in group):
-            found.setdefault(word, kind)
-    return found
