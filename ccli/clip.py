@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from .errors import CcliError, first_line, nearest
-from .text_tower import TextTower
+from .text_tower import TextTower, is_clips_own
 
 COOP_NAMES = {  # OpenAI's weights were trained with QuickGELU
     "RN50": "RN50-quickgelu@openai",
@@ -79,9 +79,21 @@ class FrozenClip:
             return self._model.encode_image(x).float()
 
     def encode_text(self, texts: list[str]) -> torch.Tensor:
-        """B sentences to features [B, D], float32, not normalised."""
+        """B sentences to features [B, D], float32, not normalised.
+
+        They are cut to the greatest of their `text_lengths`: what follows its end token does not change a feature.
+        """
+        tokens = self.tokenize(texts).to(self.device)
         with torch.inference_mode():
-            return self._model.encode_text(self.tokenize(texts).to(self.device)).float()
+            if not is_clips_own(self._model):
+                return self._model.encode_text(tokens).float()
+            cut = max(_rounded_lengths(tokens), default=1)
+            return self.text_tower(self.text_tower.embed(tokens[:, :cut]), tokens.argmax(-1)).float()
+
+    def text_lengths(self, texts: list[str]) -> list[int]:
+        """To how many tokens `encode_text` cuts each of the texts when it is alone: start and end count."""
+        tokens = self.tokenize(texts)
+        return _rounded_lengths(tokens) if is_clips_own(self._model) else [tokens.shape[1]] * len(texts)
 
     def tokenize(self, texts: list[str]) -> torch.Tensor:
         """B texts to token ids [B, context length]: start, text, end, padding. What does not fit is cut off."""
@@ -134,6 +146,12 @@ class FrozenClip:
         import open_clip
 
         return open_clip.get_tokenizer(f"local-dir:{self._weights.parent}" if self._weights else self._architecture)
+
+
+def _rounded_lengths(tokens: torch.Tensor) -> list[int]:
+    """Of each row of ids [B, L], up to its end token, rounded up to a multiple of 4 where L allows: few lengths."""
+    up = (tokens.argmax(-1) // 4 + 1) * 4
+    return up.clamp(max=tokens.shape[1]).tolist()
 
 
 def files_stamp(name: str) -> tuple:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from .clip import FrozenClip
 from .errors import CcliError
 from .store import RowStore
+from .text_batches import encode_texts
 
 BATCH = 64  # images are always encoded in batches of this size, the last one padded: bits don't depend on the request
 
@@ -65,11 +66,9 @@ class FeatureStore:
         """Features [n, D] of sentences, not normalised."""
 
         def encode(missing: list[int]) -> Iterator[tuple[list[int], torch.Tensor]]:
-            for rows in _batches(missing, what):
-                batch = [texts[k] for k in rows]
-                yield rows, self.clip.encode_text(batch + [""] * (BATCH - len(rows)))[: len(rows)]
+            return encode_texts(self.clip, texts, missing, BATCH, what)
 
-        spec = {"text": 1, "weights": self.clip.facts.fingerprint, "precision": self.clip.precision}
+        spec = {"text": 2, "weights": self.clip.facts.fingerprint, "precision": self.clip.precision}
         return self._rows(spec).rows(list(texts), encode)
 
     def _rows(self, spec: dict) -> RowStore:

@@ -69,22 +69,32 @@ class TextTower(nn.Module):
         return x.to(embeddings.dtype)
 
 
+def is_clips_own(model: nn.Module) -> bool:
+    """Whether `TextTower` computes what the model's own encode_text does."""
+    return _difference(model) is None
+
+
 def _refuse_others(model: nn.Module, what: str) -> None:
     """Raise CcliError for every architecture in which `TextTower` would compute something else than the model does."""
+    problem = _difference(model)
+    if problem is not None:
+        raise CcliError(f"{what} cannot learn prompts: {problem}; take a CLIP model, such as RN50 or ViT-B/16")
+
+
+def _difference(model: nn.Module) -> str | None:
+    """What sets a model's text tower apart from CLIP's own; None where nothing does."""
     pooling = getattr(model, "text_pool_type", "argmax")
     if not all(hasattr(model, part) for part in _PARTS):
-        problem = f"it is a {type(model).__name__}, whose text tower (if any) is not CLIP's own"
+        return f"it is a {type(model).__name__}, whose text tower (if any) is not CLIP's own"
     elif pooling != "argmax":
-        problem = f"its text features are pooled by {pooling!r}, not read off at the end token"
+        return f"its text features are pooled by {pooling!r}, not read off at the end token"
     elif model.attn_mask is None:
-        problem = "its text tower has no causal mask"
+        return "its text tower has no causal mask"
     elif not _is_causal(model.attn_mask, len(model.positional_embedding)):
-        problem = "the mask of its text tower is not the causal one"
+        return "the mask of its text tower is not the causal one"
     elif getattr(model, "context_length", len(model.positional_embedding)) != len(model.positional_embedding):
-        problem = "its text tower appends a class token"
-    else:
-        return
-    raise CcliError(f"{what} cannot learn prompts: {problem}; take a CLIP model, such as RN50 or ViT-B/16")
+        return "its text tower appends a class token"
+    return None
 
 
 def _is_causal(mask: torch.Tensor, length: int) -> bool:
