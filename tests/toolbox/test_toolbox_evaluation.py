@@ -38,6 +38,18 @@ def test_numbers(tmp_path):
     assert results["macro_f1"] == pytest.approx(100 * (cat + dog) / 2)
 
 
+def test_macro_f1_is_scikit_learns(tmp_path):
+    from sklearn.metrics import f1_score
+
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        true, pred = torch.randint(3, (2, 1 + 5 * seed), generator=generator).tolist()
+        ev = evaluator(tmp_path)
+        feed(ev, true, pred)
+        theirs = f1_score(true, pred, average="macro", labels=sorted(set(true)), zero_division=0)
+        assert ev.evaluate()["macro_f1"] == 100 * theirs
+
+
 def test_log_lines(tmp_path, capsys):
     ev = evaluator(tmp_path)
     capsys.readouterr()
