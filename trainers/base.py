@@ -136,6 +136,11 @@ class FeatureTrainer(TrainerX):
             raise CcliError(f"cannot resume from {folder}: {error}; remove that folder to start anew") from error
         self._started = time.time()
 
+    def init_writer(self, log_dir: str) -> None:
+        """Without epochs there is no curve for TensorBoard to show, and it is not imported."""
+        if self.max_epoch:
+            super().init_writer(log_dir)
+
     def _set_up(self) -> None:
         check_trainable(self.cfg.DATASET.NAME, self.dm.dataset, self)
         with self._clock("encode"):

@@ -103,9 +103,7 @@ class SimpleTrainer(TrainerBase):
             )
         if self.start_epoch > 0 and self._selects_on_val():
             self._restore_best(directory)
-        writer_dir = os.path.join(self.output_dir, "tensorboard")
-        mkdir_if_missing(writer_dir)
-        self.init_writer(writer_dir)
+        self.init_writer(os.path.join(self.output_dir, "tensorboard"))
 
     def _selects_on_val(self) -> bool:
         return self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST
