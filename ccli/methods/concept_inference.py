@@ -10,6 +10,8 @@ concepts.
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -87,6 +89,12 @@ def mlp(width: int, hidden: int, classes: int, seed: int) -> nn.Sequential:
         return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, classes))
 
 
+class _LBFGS(torch.optim.LBFGS):
+    """As torch's. The decorator of this method imports torch's compiler, which takes longer than many a fit."""
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+
+
 def fit_convex(
     model: ConceptInference, features: torch.Tensor, labels: torch.Tensor, penalty: float, steps: int = 200
 ) -> float:
@@ -112,7 +120,7 @@ def fit_convex(
     if not (torch.isfinite(zero_shot).all() and torch.isfinite(r).all()):
         raise FloatingPointError("concept inference: features or concepts are not finite; encode them again")
     weight = torch.zeros_like(model.network.weight, requires_grad=True)
-    optim = torch.optim.LBFGS(
+    optim = _LBFGS(
         [weight],
         max_iter=steps,
         history_size=10,
@@ -122,7 +130,7 @@ def fit_convex(
     )
 
     def objective() -> torch.Tensor:
-        optim.zero_grad()
+        weight.grad = None  # what zero_grad does, without the import that _LBFGS avoids
         loss = F.cross_entropy(zero_shot + r @ weight.T, labels, reduction="sum") + penalty / 2 * weight.square().sum()
         loss.backward()
         return loss
