@@ -16,9 +16,9 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ccli.sweeps import workers
-from ccli.sweeps.encoding import Missing, missing_images
 from ccli.sweeps.execute import Outcome, train_script
 from ccli.sweeps.overview import Plan, print_end, print_plan, print_table
 from ccli.sweeps.plan import PAPER_SHOTS, TRAINERS, Grid, Run, runs_of
@@ -26,6 +26,9 @@ from tqdm import tqdm
 
 from ccli.errors import CcliError, nearest
 from ccli.runs import read_record
+
+if TYPE_CHECKING:
+    from ccli.sweeps.encoding import Missing
 
 OPTION = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+|PROTOCOL|USE_CUDA|VERBOSE|SEED|OUTPUT_DIR|CFG_NAME")  # a KEY
 EXAMPLES = """
@@ -136,6 +139,8 @@ def sweep(args: argparse.Namespace) -> int:
             f"{nearest(args.against, args.trainers)}"
         )
     _refuse_unusable(args.output)
+    from ccli.sweeps.encoding import missing_images  # and with it torch, which --help does without
+
     plan = Plan(runs_of(grid))
     missing, problems = missing_images(plan.to_do)
     print_plan(plan, missing, problems, sys.stdout if args.dry_run else sys.stderr)

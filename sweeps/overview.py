@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
@@ -13,9 +13,11 @@ from ccli.errors import CcliError
 from ccli.runs import FAILURE, RECORD, read_record
 from ccli.tables import results_table
 
-from .encoding import Missing
 from .execute import Outcome, holds_its_record
 from .plan import Run, claimed_twice
+
+if TYPE_CHECKING:
+    from .encoding import Missing
 
 
 class Plan:

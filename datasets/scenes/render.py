@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+
+if TYPE_CHECKING:  # imported below where a picture is drawn: a run on stored features draws none
+    from PIL import Image
 
 from .parts import COLOURS, background_pixels, outline, texture_weight
 
@@ -50,6 +53,8 @@ def render(scene: Scene, rng: np.random.Generator) -> Image.Image:
         canvas = canvas + rng.normal(0, 30, canvas.shape)
     if scene.style == "faded":
         canvas = 0.5 * canvas + 0.5 * 210
+    from PIL import Image, ImageFilter
+
     image = Image.fromarray(np.clip(canvas + 0.5, 0, 255).astype(np.uint8))
     return image.filter(ImageFilter.GaussianBlur(1.6)) if scene.style == "blurry" else image
 
@@ -88,6 +93,8 @@ def _coverage(thing: Thing, polygon: np.ndarray, grow: float = 1.0) -> np.ndarra
     """Share of each pixel that a polygon [n, 2] in object coordinates covers, [SIZE, SIZE, 1]."""
     c, s = np.cos(thing.angle), np.sin(thing.angle)
     placed = polygon @ np.array([[c, s], [-s, c]]) * thing.radius * grow + (thing.x, thing.y)
+    from PIL import Image, ImageDraw
+
     mask = Image.new("L", (SIZE * _FINE, SIZE * _FINE))
     ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in placed * _FINE], fill=255)
     return np.asarray(mask.reduce(_FINE), dtype=float)[..., None] / 255
