@@ -61,12 +61,14 @@ class TextTower(nn.Module):
         length, dtype = embeddings.shape[1], self.transformer.get_cast_dtype()
         x = embeddings.to(dtype) + self.positional_embedding[:length].to(dtype)
         x = self.transformer(x, attn_mask=self.mask[:length, :length])
-        x = self.ln_final(x[torch.arange(len(x), device=x.device), eot])  # [n, width]
+        return self.read_off(x[torch.arange(len(x), device=x.device), eot]).to(embeddings.dtype)
+
+    def read_off(self, x: torch.Tensor) -> torch.Tensor:
+        """What the last layer has at the end tokens, [n, width], to features [n, D]."""
+        x = self.ln_final(x)
         if isinstance(self.text_projection, nn.Linear):
-            x = self.text_projection(x)
-        elif self.text_projection is not None:
-            x = x @ self.text_projection
-        return x.to(embeddings.dtype)
+            return self.text_projection(x)
+        return x if self.text_projection is None else x @ self.text_projection
 
 
 def is_clips_own(model: nn.Module) -> bool:

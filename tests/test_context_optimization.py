@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from ccli.clip import FrozenClip
 from ccli.errors import CcliError
-from ccli.methods import training
+from ccli.methods import context_optimization, training
 from ccli.methods.context_optimization import Prompts, build, lay_out
 from ccli.task import unit
 from ccli.text_tower import TextTower
@@ -132,6 +132,53 @@ def test_class_specific_contexts_start_and_move_apart(tiny_clip):
     assert not torch.equal(words.ctx[0], words.ctx[2])
 
 
+MIXED = ["dog", "red_panda", "dogs", "yin and yang symbol", "word " * 12, "snoopy (cartoon beagle)"]
+
+
+def whole(model, clip, names, position):
+    """Logits' text features and ctx's gradient with every token of every prompt computed, as CoOp's own code does."""
+    length, ctx = clip.text_tower.context_length, model.ctx.detach().clone().requires_grad_()
+    prompts = lay_out(clip.tokenize, names, [7] * ctx.shape[-2], position, length)
+    tokens = F.pad(prompts.tokens, (0, length - prompts.tokens.shape[1]))
+    vectors = ctx.expand(len(names), *ctx.shape[-2:])
+    x = clip.text_tower.embed(tokens).index_put((torch.arange(len(names))[:, None], prompts.slots), vectors)
+    return ctx, F.normalize(clip.text_tower(x, prompts.eot), dim=-1)
+
+
+@pytest.mark.parametrize("name", ["tiny", "demo-clip"])
+@pytest.mark.parametrize("class_specific", [False, True])
+@pytest.mark.parametrize("position", ["end", "middle", "front"])
+@pytest.mark.parametrize("names", [MIXED, ["dog"], ["word " * 13, "dog"]])
+def test_logits_and_gradients_are_those_of_whole_prompts(tiny_clip, name, class_specific, position, names):
+    clip = tiny_clip if name == "tiny" else FrozenClip(name)
+    model = head(clip, names, position=position, class_specific=class_specific, seed=3)
+    data = batch(8, len(names))
+    ctx, features = whole(model, clip, names, position)
+    expected = SCALE * data["img"] @ features.T
+    F.cross_entropy(expected, data["label"]).backward()
+    logits = model(data["img"])
+    F.cross_entropy(logits, data["label"]).backward()
+    assert float(((logits - expected).abs().max() / expected.abs().max()).detach()) < 1e-5
+    if len(names) > 1:  # otherwise there is no gradient
+        assert float((model.ctx.grad - ctx.grad).norm() / ctx.grad.norm()) < 1e-5
+
+
+def test_what_all_prompts_begin_with_is_computed_once(tiny_clip):
+    def rows(names=("dog", "red_panda"), n_ctx=5, **options):
+        model = head(tiny_clip, names, n_ctx=n_ctx, **options)
+        assert len(model.embeddings()) == len(model._packed.ids)
+        return model._packed.prefix, len(model.embeddings())
+
+    assert rows() == (1 + 5, 6 + 3 + 4)  # the name, full stop and end are left
+    assert rows(position="middle") == (1 + 2, 3 + 6 + 7)
+    assert rows(position="front") == (1, 1 + 8 + 9)
+    assert rows(class_specific=True) == (1, 1 + 8 + 9)
+    assert rows(class_specific=True, position="front") == (1, 1 + 8 + 9)
+    # what stands for the context while prompts are laid out is not taken for a word
+    assert rows(["dog", "a"], init="a", position="front") == (1, 1 + 4 + 4)
+    assert rows(["dog", "dog a"], init="a", position="front") == (2, 2 + 3 + 4)
+
+
 @pytest.mark.parametrize("class_specific", [False, True])
 @pytest.mark.parametrize("position", ["end", "middle", "front"])
 def test_the_gradient_is_that_of_finite_differences(position, class_specific):
@@ -184,8 +231,8 @@ def test_training_lowers_the_loss_and_leaves_the_tower_alone(tiny_clip):
 @pytest.fixture
 def counted(tiny_clip, monkeypatch):
     """A head, and a list that grows with each pass through the text tower."""
-    calls, encode = [], TextTower.forward
-    monkeypatch.setattr(TextTower, "forward", lambda self, *args: calls.append(1) or encode(self, *args))
+    calls, encode = [], context_optimization.encode
+    monkeypatch.setattr(context_optimization, "encode", lambda *args: calls.append(1) or encode(*args))
     return head(tiny_clip, n_ctx=4), calls
 
 

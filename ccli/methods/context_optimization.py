@@ -4,6 +4,7 @@
 
 CoOp (Zhou, Yang, Loy, Liu; IJCV 2022, arXiv 2109.01134), with its options: one context for all classes or one for
 each, random or from words, and the name behind, amid or before the context. Image features are frozen, as there.
+What all prompts begin with, the shared context before the name with it, goes through the text tower once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..errors import CcliError
+from ..shared_prefix import encode, pack
 from ..text_tower import TextTower
 
 POSITIONS = ("end", "middle", "front")  # of the class name
@@ -53,17 +55,18 @@ class ContextOptimization(nn.Module):
         self._tower = (tower,)  # a tuple, so that it is no submodule
         self.logit_scale = float(logit_scale)
         self.ctx = nn.Parameter(ctx.to(device, copy=True))
+        vectors = torch.arange(ctx[..., 0].numel()).view(ctx.shape[:-1]).expand_as(prompts.slots)  # [N, M]
+        self._packed = pack(prompts.tokens.scatter(1, prompts.slots, -1 - vectors).to(device), prompts.eot.to(device))
+        ids = self._packed.ids  # vector k of the context is -1 - k
         with torch.no_grad():
-            self.register_buffer("fixed", tower.embed(prompts.tokens.to(device)), persistent=False)
-        self.register_buffer("slots", prompts.slots.to(device), persistent=False)
-        self.register_buffer("eot", prompts.eot.to(device), persistent=False)
+            self.register_buffer("fixed", tower.embed(ids.clamp(min=0)), persistent=False)
+        self.register_buffer("slots", (ids < 0).nonzero().flatten(), persistent=False)
+        self.register_buffer("vectors", -1 - ids[self.slots], persistent=False)
         self._kept: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def embeddings(self) -> torch.Tensor:
-        """The prompts with the context in its slots, [N, L, width]."""
-        rows = torch.arange(len(self.fixed), device=self.fixed.device)[:, None]
-        ctx = self.ctx.expand(*self.slots.shape, -1)  # [N, M, width]
-        return self.fixed.index_put((rows, self.slots), ctx)
+        """The packed prompts with the context in its slots, [T, width]."""
+        return self.fixed.index_copy(0, self.slots, self.ctx.flatten(0, -2)[self.vectors])
 
     def text_features(self) -> torch.Tensor:
         """[N, D], unit rows. Where no gradient is wanted they are computed once for each value of the context."""
@@ -78,7 +81,7 @@ class ContextOptimization(nn.Module):
         return self.logit_scale * f @ self.text_features().T
 
     def _encode(self) -> torch.Tensor:
-        return F.normalize(self._tower[0](self.embeddings(), self.eot), dim=-1)
+        return F.normalize(encode(self._tower[0], self.embeddings(), self._packed), dim=-1)
 
     def _apply(self, fn, recurse: bool = True):
         self._kept = None  # of another device or type from here on
