@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from .errors import CcliError, first_line, nearest
+from .folding import for_encoding
 from .text_tower import TextTower, is_clips_own
 
 COOP_NAMES = {  # OpenAI's weights were trained with QuickGELU
@@ -133,7 +134,9 @@ class FrozenClip:
     def _model(self) -> torch.nn.Module:
         with torch.inference_mode(False):  # gradients cannot pass weights that were made in inference mode
             model = _load_folder(self._weights) if self._weights else self._named[0]
-            return model.eval().requires_grad_(False).to(self.device, PRECISIONS[self.precision])
+            model = model.eval().requires_grad_(False)
+            model.visual = for_encoding(model.visual)  # in float32, whatever the precision
+            return model.to(self.device, PRECISIONS[self.precision])
 
     @cached_property
     def _named(self) -> tuple[torch.nn.Module, ModelFacts]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from . import images
 from .clip import FrozenClip
 from .errors import CcliError
 from .store import RowStore
@@ -94,7 +94,7 @@ class FeatureStore:
         facts = {k: v for k, v in asdict(self.clip.facts).items() if k not in ("fingerprint", "logit_scale")}
         return {
             "weights": self.clip.facts.fingerprint, "precision": self.clip.precision,
-            "decoding": "pillow", "view": view, **facts,
+            "encoding": 2, "decoding": "pillow", "view": view, **facts,
         }  # fmt: skip
 
     def _key(self, path: str | Path) -> str:
@@ -107,73 +107,24 @@ class FeatureStore:
         return f"{full.removeprefix(self._below)}|{stat.st_size}|{stat.st_mtime_ns}"
 
     def _encode(self, spec: dict, keys: list[str], work: list, what: str) -> torch.Tensor:
+        facts = self.clip.facts
+
+        def decode(k: int) -> np.ndarray:
+            path, view = work[k]
+            if view is None:
+                return images.centre_crop(path, facts.image_size, facts.interpolation)
+            name = self._key(path).partition("|")[0]
+            rng = random.Random(f"{name}|{view[0]}")
+            return images.random_crop(path, facts.image_size, facts.interpolation, view[1], rng)
+
         def encode(missing: list[int]) -> Iterator[tuple[list[int], torch.Tensor]]:
             with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes outside the interpreter lock
-                for rows, images in _ahead(pool, lambda k: self._pixels(*work[k]), _batches(missing, what)):
-                    padded = images + [images[0]] * (BATCH - len(images))
-                    yield rows, self.clip.encode_image(torch.stack(padded))[: len(rows)]
+                for rows, pictures in images.read_ahead(pool, decode, _batches(missing, what)):
+                    padded = pictures + [pictures[0]] * (BATCH - len(pictures))
+                    batch = images.normalised(padded, facts.mean, facts.std, self.clip.device)
+                    yield rows, self.clip.encode_image(batch)[: len(rows)]
 
         return self._rows(spec).rows(keys, encode)
-
-    def _pixels(self, path: str | Path, view: tuple[int, tuple[float, float]] | None) -> torch.Tensor:
-        """One preprocessed image [3, H, W]."""
-        from PIL import Image
-
-        facts = self.clip.facts
-        try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except Exception as error:  # Pillow's decoders raise many types
-            raise CcliError(
-                f"image {path} is unreadable ({type(error).__name__}: {error}); replace or remove it"
-            ) from error
-        if view is None:
-            image = _centre(image, facts.image_size, facts.interpolation)
-        else:
-            name = self._key(path).partition("|")[0]
-            image = _random_crop(
-                image, facts.image_size, facts.interpolation, view[1], random.Random(f"{name}|{view[0]}")
-            )
-        x = torch.from_numpy(np.asarray(image, dtype=np.uint8).copy()).permute(2, 0, 1).float() / 255
-        return (x - torch.tensor(facts.mean).view(3, 1, 1)) / torch.tensor(facts.std).view(3, 1, 1)
-
-
-def _resampling(interpolation: str):
-    from PIL import Image
-
-    return {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}[interpolation]
-
-
-def _centre(image, size: int, interpolation: str):
-    """The shorter side resized to `size`, then the centre, as CLIP's preprocessing does (and torchvision rounds)."""
-    width, height = image.size
-    if (width, height) != (size, size):
-        short = min(width, height)
-        width, height = int(size * width / short), int(size * height / short)
-        image = image.resize((width, height), _resampling(interpolation))
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return image.crop((left, top, left + size, top + size))
-
-
-def _random_crop(image, size: int, interpolation: str, scale: tuple[float, float], rng: random.Random):
-    """torchvision's RandomResizedCrop (aspect 3/4 to 4/3, ten tries) and a flip, from a generator of its own."""
-    from PIL import Image
-
-    width, height = image.size
-    for _ in range(10):
-        area = width * height * rng.uniform(*scale)
-        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < w <= width and 0 < h <= height:
-            left, top = rng.randint(0, width - w), rng.randint(0, height - h)
-            break
-    else:
-        ratio = min(max(width / height, 3 / 4), 4 / 3)
-        w, h = (width, round(width / ratio)) if width / height < ratio else (round(height * ratio), height)
-        w, h = min(w, width), min(h, height)
-        left, top = (width - w) // 2, (height - h) // 2
-    image = image.crop((left, top, left + w, top + h)).resize((size, size), _resampling(interpolation))
-    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image
 
 
 def _batches(rows: list[int], what: str) -> Iterator[list[int]]:
@@ -184,18 +135,6 @@ def _batches(rows: list[int], what: str) -> Iterator[list[int]]:
         for start in range(0, len(rows), BATCH):
             yield rows[start : start + BATCH]
             bar.update(len(rows[start : start + BATCH]))
-
-
-def _ahead(pool: ThreadPoolExecutor, decode, batches: Iterable[list[int]]):
-    """Decode the next batch while this one is encoded."""
-    waiting = None
-    for rows in batches:
-        futures = [pool.submit(decode, k) for k in rows]
-        if waiting is not None:
-            yield waiting[0], [f.result() for f in waiting[1]]
-        waiting = rows, futures
-    if waiting is not None:
-        yield waiting[0], [f.result() for f in waiting[1]]
 
 
 def class_text_features(store: FeatureStore, prompts: list[list[str]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,116 @@
+"""Pictures from disk as a model wants them: opened as RGB, resized and cropped; Pillow does the work."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .errors import CcliError
+
+TOGETHER = 8  # images that a thread decodes in one go
+AHEAD = 2  # batches that are being decoded while one is encoded
+
+
+def centre_crop(path: str | Path, size: int, interpolation: str) -> np.ndarray:
+    """The shorter side resized to `size`, then the centre, as CLIP's preprocessing does (and torchvision rounds).
+
+    Returns:
+        uint8 [size, size, 3]
+
+    Raises:
+        CcliError: the image is unreadable (named).
+    """
+    image = _open(path)
+    width, height = image.size
+    if (width, height) != (size, size):
+        short = min(width, height)
+        width, height = int(size * width / short), int(size * height / short)
+        image = image.resize((width, height), _resampling(interpolation))
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def random_crop(
+    path: str | Path, size: int, interpolation: str, scale: tuple[float, float], rng: random.Random
+) -> np.ndarray:
+    """torchvision's RandomResizedCrop (aspect 3/4 to 4/3, ten tries) and a flip, from a generator of its own.
+
+    Returns:
+        uint8 [size, size, 3]
+
+    Raises:
+        CcliError: the image is unreadable (named).
+    """
+    from PIL import Image
+
+    image = _open(path)
+    left, top, w, h = _random_box(*image.size, scale, rng)
+    image = image.crop((left, top, left + w, top + h)).resize((size, size), _resampling(interpolation))
+    return np.asarray(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image)
+
+
+def _random_box(width: int, height: int, scale: tuple[float, float], rng: random.Random) -> tuple[int, int, int, int]:
+    """(left, top, width, height)"""
+    for _ in range(10):
+        area = width * height * rng.uniform(*scale)
+        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return rng.randint(0, width - w), rng.randint(0, height - h), w, h
+    ratio = min(max(width / height, 3 / 4), 4 / 3)
+    w, h = (width, round(width / ratio)) if width / height < ratio else (round(height * ratio), height)
+    w, h = min(w, width), min(h, height)
+    return (width - w) // 2, (height - h) // 2, w, h
+
+
+def _open(path: str | Path):
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            return file.convert("RGB")
+    except Exception as error:  # Pillow's decoders raise many types
+        raise CcliError(
+            f"image {path} is unreadable ({type(error).__name__}: {error}); replace or remove it"
+        ) from error
+
+
+def _resampling(interpolation: str):
+    from PIL import Image
+
+    return {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}[interpolation]
+
+
+def normalised(images: Sequence[np.ndarray], mean: Sequence[float], std: Sequence[float], device) -> torch.Tensor:
+    """(image / 255 - mean) / std of images [H, W, 3] as one float32 batch [B, 3, H, W], channels last in memory."""
+    pixels = torch.from_numpy(np.stack(images)).to(device)  # bytes: a quarter of what floats would take to copy
+    mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (mean, std))
+    return pixels.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
+
+
+def read_ahead(
+    pool: ThreadPoolExecutor, decode: Callable[[int], np.ndarray], batches: Iterable[list[int]]
+) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+    """(batch, its images), in order; while a batch is in use the next ones are decoded."""
+
+    def several(rows: list[int]) -> list[np.ndarray]:
+        return [decode(row) for row in rows]
+
+    waiting: list[tuple[list[int], list[Future]]] = []
+    for rows in batches:
+        parts = [rows[start : start + TOGETHER] for start in range(0, len(rows), TOGETHER)]
+        waiting.append((rows, [pool.submit(several, part) for part in parts]))
+        if len(waiting) > AHEAD:
+            yield _finished(waiting.pop(0))
+    yield from map(_finished, waiting)
+
+
+def _finished(batch: tuple[list[int], list[Future]]) -> tuple[list[int], list[np.ndarray]]:
+    rows, parts = batch
+    return rows, [image for part in parts for image in part.result()]
