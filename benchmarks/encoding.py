@@ -84,11 +84,12 @@ def measure(name: str, precision: str, count: int, rounds: int, place: Path) -> 
         return images.centre_crop(path, facts.image_size, facts.interpolation)
 
     batch = images.normalised([decode(path) for path in some], facts.mean, facts.std, "cpu")
+    parts = batch.split(clip.images_at_once)
     as_built = _as_built(backbone, precision)
     stores = (FeatureStore(clip, place / f"store{k}", place) for k in range(rounds + 1))
     passes = 10 if small else 2
     works = {
-        "model": (lambda: [clip.encode_image(batch) for _ in range(passes)], passes * BATCH),
+        "model": (lambda: [clip.encode_image(x) for _ in range(passes) for x in parts], passes * BATCH),
         "decoding": (lambda: [decode(path) for path in some], len(some)),
         "store": (lambda: next(stores).images(paths), count),
         "open_clip": (lambda: as_built(batch), BATCH),

@@ -30,6 +30,8 @@ COOP_NAMES = {  # OpenAI's weights were trained with QuickGELU
 }
 DEMO = "demo-clip"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_AT_ONCE = 64  # images
+_PIXELS = 16 * 224 * 224  # of the images at once on a CPU: more of them fall out of its caches
 _CONFIG = "open_clip_config.json"
 _WEIGHTS = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin")
 
@@ -72,6 +74,16 @@ class FrozenClip:
     @cached_property
     def facts(self) -> ModelFacts:
         return _facts_of_folder(self._weights) if self._weights else self._named[1]
+
+    @property
+    def images_at_once(self) -> int:
+        """How many images to encode together; always as many, and the bits of one do not depend on the others."""
+        fit = _PIXELS // self.facts.image_size**2
+        return max(1, min(_AT_ONCE, fit)) if self.device.type == "cpu" else _AT_ONCE
+
+    def load(self) -> None:
+        """Load the model now, and not when something is first encoded."""
+        _ = self._model
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """Preprocessed images [B, 3, H, W] to features [B, D], float32, not normalised."""

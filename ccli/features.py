@@ -6,7 +6,6 @@ import json
 import os
 import random
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,10 +16,11 @@ from tqdm import tqdm
 from . import images
 from .clip import FrozenClip
 from .errors import CcliError
+from .parallel import in_threads
 from .store import RowStore
 from .text_batches import encode_texts
 
-BATCH = 64  # images are always encoded in batches of this size, the last one padded: bits don't depend on the request
+BATCH = 64  # rows of a block of the store
 
 
 class FeatureStore:
@@ -117,14 +117,17 @@ class FeatureStore:
             rng = random.Random(f"{name}|{view[0]}")
             return images.random_crop(path, facts.image_size, facts.interpolation, view[1], rng)
 
-        def encode(missing: list[int]) -> Iterator[tuple[list[int], torch.Tensor]]:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes outside the interpreter lock
-                for rows, pictures in images.read_ahead(pool, decode, _batches(missing, what)):
-                    padded = pictures + [pictures[0]] * (BATCH - len(pictures))
-                    batch = images.normalised(padded, facts.mean, facts.std, self.clip.device)
-                    yield rows, self.clip.encode_image(batch)[: len(rows)]
+        def encode(rows: list[int]) -> torch.Tensor:
+            pictures = [decode(k) for k in rows]
+            pictures += [pictures[0]] * (self.clip.images_at_once - len(rows))
+            batch = images.normalised(pictures, facts.mean, facts.std, self.clip.device)
+            return self.clip.encode_image(batch)[: len(rows)].cpu()
 
-        return self._rows(spec).rows(keys, encode)
+        def encode_all(missing: list[int]) -> Iterator[tuple[list[int], torch.Tensor]]:
+            self.clip.load()
+            return in_threads(encode, _batches(missing, what), self.clip.images_at_once)
+
+        return self._rows(spec).rows(keys, encode_all)
 
 
 def _batches(rows: list[int], what: str) -> Iterator[list[int]]:

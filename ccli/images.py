@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from .errors import CcliError
-
-TOGETHER = 8  # images that a thread decodes in one go
-AHEAD = 2  # batches that are being decoded while one is encoded
 
 
 def centre_crop(path: str | Path, size: int, interpolation: str) -> np.ndarray:
@@ -92,25 +88,3 @@ def normalised(images: Sequence[np.ndarray], mean: Sequence[float], std: Sequenc
     pixels = torch.from_numpy(np.stack(images)).to(device)  # bytes: a quarter of what floats would take to copy
     mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (mean, std))
     return pixels.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
-
-
-def read_ahead(
-    pool: ThreadPoolExecutor, decode: Callable[[int], np.ndarray], batches: Iterable[list[int]]
-) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-    """(batch, its images), in order; while a batch is in use the next ones are decoded."""
-
-    def several(rows: list[int]) -> list[np.ndarray]:
-        return [decode(row) for row in rows]
-
-    waiting: list[tuple[list[int], list[Future]]] = []
-    for rows in batches:
-        parts = [rows[start : start + TOGETHER] for start in range(0, len(rows), TOGETHER)]
-        waiting.append((rows, [pool.submit(several, part) for part in parts]))
-        if len(waiting) > AHEAD:
-            yield _finished(waiting.pop(0))
-    yield from map(_finished, waiting)
-
-
-def _finished(batch: tuple[list[int], list[Future]]) -> tuple[list[int], list[np.ndarray]]:
-    rows, parts = batch
-    return rows, [image for part in parts for image in part.result()]

@@ -141,6 +141,18 @@ def test_the_model_is_always_given_batches_of_one_size(store, many_images, monke
     assert sizes == [64] * 6
 
 
+def test_the_bits_do_not_depend_on_the_number_of_threads(tiny_clip, tmp_path, many_images):
+    rows, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            store = FeatureStore(tiny_clip, tmp_path / str(threads), many_images[0].parent)
+            rows.append(store.images(many_images[:70]))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*rows)
+
+
 def test_views_depend_on_the_image_and_the_view_alone(tiny_clip, tmp_path, image_folder, paths):
     def views(name, some, count):
         return FeatureStore(tiny_clip, tmp_path / name, image_folder).views(some, count, (0.5, 1))
@@ -158,6 +170,9 @@ def seen_crops(tiny_clip, tmp_path, monkeypatch, size, images, count, crop):
     for k in range(images):
         Image.fromarray(np.stack([x, y, 0 * x], -1).astype(np.uint8)).save(tmp_path / f"{k}.png")
     batches = []
+    monkeypatch.setattr(
+        "ccli.features.in_threads", lambda work, blocks, size: ((b, work(b)) for b in blocks)
+    )  # in order
     monkeypatch.setattr(FrozenClip, "encode_image", lambda self, b: (batches.append(b), torch.ones(len(b), 4))[1])
     FeatureStore(tiny_clip, tmp_path / "s", tmp_path).views([tmp_path / f"{k}.png" for k in range(images)], count, crop)
     pixels = torch.cat(batches)[: images * count] * (0.25 * 255) + 0.5 * 255  # tiny_clip's mean and std

@@ -1,0 +1,45 @@
+"""Work in threads that need not wait for one another, in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+
+
+def in_threads(
+    work: Callable[[list[int]], torch.Tensor], blocks: Iterable[list[int]], size: int
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Each block of rows with what `work` makes of it, in parts of at most `size` rows; blocks come in their order.
+
+    A thread does a part from end to end, and operators in it do not split their work over further threads: on a CPU
+    nothing waits for a core that is busy with something else, and results do not depend on the number of cores.
+
+    Args:
+        work: rows to their features [len(rows), D].
+    """
+    cores, before = _cores(), torch.get_num_threads()
+    pool = ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,))
+    waiting: deque[tuple[list[int], list[Future]]] = deque()
+    try:
+        for block in blocks:
+            waiting.append((block, [pool.submit(work, block[k : k + size]) for k in range(0, len(block), size)]))
+            while sum(len(parts) for _, parts in waiting) >= 2 * cores + len(waiting[0][1]):
+                yield _finished(*waiting.popleft())
+        while waiting:
+            yield _finished(*waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)  # what a thread sets, later threads take over
+
+
+def _finished(block: list[int], parts: list[Future]) -> tuple[list[int], torch.Tensor]:
+    return block, torch.cat([part.result() for part in parts])
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
