@@ -68,8 +68,10 @@ class FeatureStore:
         def encode(missing: list[int]) -> Iterator[tuple[list[int], torch.Tensor]]:
             return encode_texts(self.clip, texts, missing, BATCH, what)
 
-        spec = {"text": 2, "weights": self.clip.facts.fingerprint, "precision": self.clip.precision}
-        return self._rows(spec).rows(list(texts), encode)
+        return self._rows(self._text_spec()).rows(list(texts), encode)
+
+    def _text_spec(self) -> dict:
+        return {"text": 2, "weights": self.clip.facts.fingerprint, "precision": self.clip.precision}
 
     def _rows(self, spec: dict) -> RowStore:
         name = json.dumps(spec)

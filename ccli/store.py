@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from .atomic import moved_into_place
@@ -25,6 +26,8 @@ from .errors import CcliError
 
 # positions in the request -> (positions, features [B, D]) batch by batch
 Encode = Callable[[list[int]], Iterable[tuple[list[int], torch.Tensor]]]
+
+HELD = 2**28  # bytes of blocks that a store keeps mapped: all of a small one
 
 
 class RowStore:
@@ -40,7 +43,8 @@ class RowStore:
         text = json.dumps(spec, sort_keys=True, indent=1)
         self.folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:16]
         self._where: dict[bytes, tuple[str, int]] = {}  # key -> block, row
-        self._blocks: dict[str, torch.Tensor] = {}
+        self._known: set[str] = set()  # blocks whose keys are in _where
+        self._open: OrderedDict[str, torch.Tensor] = OrderedDict()  # blocks at hand, the one used last at the end
         self._spec, self._lock_name = text, lock
 
     def rows(self, keys: Sequence[str], encode: Encode) -> torch.Tensor:
@@ -50,7 +54,8 @@ class RowStore:
             CcliError: the folder cannot be written; whatever `encode` raises passes through.
         """
         digests = [_digest(key) for key in keys]
-        self._refresh()
+        if any(d not in self._where for d in digests):
+            self._refresh()
         if any(d not in self._where for d in digests):
             self._make_folder()
             with self._lock():
@@ -78,12 +83,24 @@ class RowStore:
         for k, digest in enumerate(digests):
             block, row = self._where[digest]
             places.setdefault(block, []).append((k, row))
-        width = self._blocks[next(iter(places))].shape[1] if places else 0
-        out = torch.empty(len(digests), width)
+        out = torch.empty(len(digests), self._block(next(iter(places))).shape[1] if places else 0)
         for block, pairs in places.items():
             target, source = zip(*pairs)
-            out[list(target)] = self._blocks[block][list(source)].float()
+            out[list(target)] = self._block(block)[list(source)].float()
         return out
+
+    def _block(self, name: str) -> torch.Tensor:
+        """The features of a block; those used last stay at hand, so many that memory is bounded by HELD."""
+        if name not in self._open:
+            path = self.folder / f"{name}.safetensors"
+            try:
+                self._open[name] = load_file(path)["features"]  # memory-mapped
+            except (OSError, SafetensorError) as error:
+                raise CcliError(f"{path} has gone or was damaged while it was in use; start again") from error
+        self._open.move_to_end(name)
+        while len(self._open) > 1 and len(self._open) * self._open[name].nbytes > HELD:
+            self._open.popitem(last=False)
+        return self._open[name]
 
     def _add(self, digests: list[bytes], features: torch.Tensor) -> None:
         features = features.half().cpu().contiguous()
@@ -102,7 +119,7 @@ class RowStore:
     def _refresh(self, remove: bool = False) -> None:
         """Take in blocks that this process has not read yet; `remove`, under the lock only: damaged ones."""
         for path in sorted(self.folder.glob("*.safetensors")):
-            if path.stem in self._blocks:
+            if path.stem in self._known:
                 continue
             try:
                 if _sha256(path) == path.stem:
@@ -122,9 +139,9 @@ class RowStore:
                     raise _cannot_write(self.folder, error) from error
 
     def _take(self, path: Path) -> None:
-        block = load_file(path)  # memory-mapped
-        keys, features = block["keys"], block["features"]
-        self._blocks[path.stem] = features
+        with safe_open(path, "pt") as block:
+            keys, _ = block.get_tensor("keys"), block.get_slice("features")  # a file without them is no block
+        self._known.add(path.stem)
         for row, key in enumerate(keys.numpy()):
             self._where.setdefault(key.tobytes(), (path.stem, row))
 

@@ -248,3 +248,29 @@ def test_rows_by_key_and_by_spec(tmp_path):
     assert asked[1:] == [[0]] and len(asked[0]) == 2
     assert RowStore(tmp_path, {"weights": "a"}).rows(["z", "\udcff"], encode)[:, 1].tolist() == [2, 3]
     assert RowStore(tmp_path, {"weights": "b"}).rows(["z"], encode).tolist() == [[1, 4]]
+
+
+def test_few_blocks_are_held_and_the_rows_are_the_same(tmp_path, monkeypatch):
+    rows = torch.randn(40, 8, generator=torch.Generator().manual_seed(0)).half().float()
+    keys = [str(k) for k in range(40)]
+
+    def encode(missing):
+        return (([k], rows[k : k + 1]) for k in missing)
+
+    assert torch.equal(RowStore(tmp_path, {}).rows(keys, encode), rows)
+    monkeypatch.setattr("ccli.store.HELD", 5 * 8 * 2)
+    store, order = RowStore(tmp_path, {}), torch.randperm(40, generator=torch.Generator().manual_seed(1)).tolist()
+    for _ in range(2):
+        assert torch.equal(store.rows([keys[k] for k in order], None), rows[order])
+        assert len(store._open) == 5
+
+
+def test_a_block_that_goes_while_it_is_in_use_is_named(tmp_path):
+    store = RowStore(tmp_path, {})
+    store.rows(["a"], lambda missing: [(missing, torch.ones(1, 4))])
+    fresh = RowStore(tmp_path, {})
+    assert fresh.missing(["a"]) == []
+    (block,) = store.folder.glob("*.safetensors")
+    block.unlink()
+    with pytest.raises(CcliError, match=rf"{block.name} has gone"):
+        fresh.rows(["a"], None)

@@ -16,7 +16,7 @@ from ccli.features import FeatureStore, class_text_features
 from ccli.prompts import CONCEPT_TEMPLATE, class_prompts, templates_for
 from ccli.task import FewShotTask, Split, unit
 
-AT_ONCE = 10_000  # images whose crops are held at a time
+AT_ONCE = 2_000  # images whose crops are held at a time
 
 
 def feature_source(cfg, dataset, device: torch.device):
