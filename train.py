@@ -127,6 +127,17 @@ def all_keys(node, prefix: str = "") -> list[str]:
 
 
 def run(args: argparse.Namespace) -> None:
+    trainer = prepare(args)
+    if trainer is None:
+        return
+    if args.eval_only:
+        trainer.test()
+    elif not args.no_train:
+        trainer.train()
+
+
+def prepare(args: argparse.Namespace):
+    """The trainer, built and ready to train or test; None where --skip-done finds nothing to do."""
     cfg = setup_cfg(args)
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY, build_trainer
@@ -146,7 +157,7 @@ def run(args: argparse.Namespace) -> None:
         )
     if args.skip_done and is_done(cfg, args):
         print(f"{cfg.OUTPUT_DIR} is done; skipped")
-        return
+        return None
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
@@ -166,10 +177,7 @@ def run(args: argparse.Namespace) -> None:
     except CcliError:
         leave_nothing(cfg.OUTPUT_DIR)
         raise
-    if args.eval_only:
-        trainer.test()
-    elif not args.no_train:
-        trainer.train()
+    return trainer
 
 
 def is_done(cfg, args: argparse.Namespace) -> bool:

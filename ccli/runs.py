@@ -26,6 +26,10 @@ protocol, selected_by and hyper_parameters are RUN's there, and it has
     run               str, `fingerprint` of RUN's record
     trained_on        str, RUN's dataset; left out where it is the evaluated one
 
+A run that `sweep.py --batched` trained together with others has
+
+    batched           int, how many runs were trained as one; its numbers are those of a run alone up to rounding
+
 Further fields are kept as they are.
 """
 
@@ -51,7 +55,7 @@ FAILURE = "failed.txt"
 VERSION = 2
 PROTOCOLS = ("validation", "fixed", "paper")
 SELECTED_BY = ("none", "validation", "cross-validation", "default", "fixed", "test")
-NOT_COMPARED = ("seconds", "versions")  # they change from run to run without the result changing
+NOT_COMPARED = ("seconds", "versions", "batched")  # they change from run to run without the result changing
 
 
 def _is_int(value: Any) -> bool:
@@ -105,6 +109,7 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "config": (lambda v: isinstance(v, str | dict), "a string or a dict"),
 }
 OF_EVALUATIONS = {"run": _TEXT, "trained_on": _TEXT}
+OF_SWEEPS = {"batched": (lambda v: _is_int(v) and v >= 2, "an integer of 2 or more")}
 
 
 def _problem(record: Any) -> str | None:
@@ -117,7 +122,7 @@ def _problem(record: Any) -> str | None:
     for name in FIELDS:
         if name not in record:
             return f"has no field {name!r}"
-    for name, (good, words) in (FIELDS | OF_EVALUATIONS).items():
+    for name, (good, words) in (FIELDS | OF_EVALUATIONS | OF_SWEEPS).items():
         if name in record and not good(record[name]):
             return f"has {name} = {repr(record[name])[:60]}, which should be {words}"
     return _contradiction(record)
@@ -278,7 +283,7 @@ def _last_line(path: Path) -> str:
 
 
 def same_record(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    """Names of the fields in which two records differ, sorted; seconds and versions are left out.
+    """Names of the fields in which two records differ, sorted; seconds, versions and batched are left out.
 
     Values are compared as JSON would store them, so a record in memory equals the same record read back.
     """

@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
     error: str = ""  # one line; "" where the run is done
     seconds: float = 0.0
     traced: bool = False  # whether the folder's failed.txt has a traceback
+    batched: bool = False  # whether it was trained as one with others
 
 
 @cache
@@ -83,7 +84,7 @@ def holds_its_record(call: Run) -> bool:
 def _execute(call: Run) -> Outcome:
     start = time.time()
     try:
-        with _alone(call.folder), _into_log():
+        with alone(call.folder), _into_log():
             train = train_script()
             train.run(train.arguments(list(call.argv)))
             if not (call.folder / RECORD).exists():
@@ -110,7 +111,7 @@ def _failed(call: Run, error: str, trace: str, seconds: float = 0.0) -> Outcome:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Nobody else runs in this folder. The system gives the lock back when its holder dies."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

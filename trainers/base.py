@@ -68,6 +68,7 @@ class FeatureTrainer(TrainerX):
     uses_views = False
     uses_shots = True  # False where nothing is learnt from images
     reads_class_names = False  # True where a loaded head is made anew for the classes at hand
+    batched = 0  # the runs that were trained as one with this one, itself included (trainers/together.py)
     authors_chose_on = "test"  # test | validation | nothing (the last epoch): what PROTOCOL paper repeats
 
     def check_cfg(self, cfg) -> None:
@@ -140,6 +141,10 @@ class FeatureTrainer(TrainerX):
         """Without epochs there is no curve for TensorBoard to show, and it is not imported."""
         if self.max_epoch:
             super().init_writer(log_dir)
+
+    def watched(self) -> Split | None:
+        """Images that the head of each epoch is to answer; None where nothing is chosen by such."""
+        return None
 
     def _set_up(self) -> None:
         check_trainable(self.cfg.DATASET.NAME, self.dm.dataset, self)
@@ -260,6 +265,7 @@ class FeatureTrainer(TrainerX):
             "trainer": cfg.TRAINER.NAME, "cfg": cfg.CFG_NAME, "backbone": self.source.backbone,
             "shots": cfg.DATASET.NUM_SHOTS, "seed": cfg.SEED, "protocol": cfg.PROTOCOL, "selected_by": self.selected_by,
             "hyper_parameters": self.hyper_parameters, **self._tested(),
+            **({"batched": self.batched} if self.batched else {}),
         }  # fmt: skip
 
     def evaluation_record(self, folder: str) -> dict:

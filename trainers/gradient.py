@@ -11,7 +11,7 @@ from ccli import selection
 from ccli.atomic import moved_into_place
 from ccli.errors import CcliError
 from ccli.methods.training import correct, warm_cosine
-from ccli.task import FewShotTask
+from ccli.task import FewShotTask, Split
 
 from .base import FeatureTrainer
 from .checkpoints import HEAD
@@ -83,14 +83,27 @@ class GradientTrainer(FeatureTrainer):
                 self.best = None
 
     def after_epoch(self) -> None:
-        if self.how in ("validation", "test"):
+        split = self.watched()
+        if split is not None:
             self.head.eval()
-            count = correct(self.head, self.task.val if self.how == "validation" else self.task.test)
-            if self.best is None or count > self.best[0]:
-                state = {name: x.detach().clone() for name, x in self.head.state_dict().items()}
-                self.best = (count, self.epoch, state)
+            count = correct(self.head, split)
+            if self.is_better(count):
+                self.keep_best(count)
                 _write_best(Path(self.output_dir) / HEAD / BEST, self.best)
         super().after_epoch()
+
+    def is_better(self, count: int) -> bool:
+        """Than the best epoch so far; the first of equals stays."""
+        return self.best is None or count > self.best[0]
+
+    def keep_best(self, count: int) -> None:
+        """Keep the head as it is after this epoch, in which it has labelled `count` images right."""
+        state = {name: x.detach().clone() for name, x in self.head.state_dict().items()}
+        self.best = (count, self.epoch, state)
+
+    def watched(self) -> Split | None:
+        """The images that the head of each epoch answers, where epochs are chosen by such."""
+        return {"validation": self.task.val, "test": self.task.test}.get(self.how)
 
     def select(self) -> tuple[str, dict]:
         if self.best is not None:
