@@ -27,7 +27,7 @@ from .errors import CcliError
 # positions in the request -> (positions, features [B, D]) batch by batch
 Encode = Callable[[list[int]], Iterable[tuple[list[int], torch.Tensor]]]
 
-HELD = 2**28  # bytes of blocks that a store keeps mapped: all of a small one
+HELD = 2**26  # bytes of blocks that a store keeps mapped: all of a small one
 
 
 class RowStore:

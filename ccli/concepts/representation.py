@@ -73,7 +73,7 @@ class ConceptSpace(nn.Module):
 
     def forward(self, f: torch.Tensor) -> torch.Tensor:
         parts = ((f - self.mean) @ self.projection).split(self.widths.tolist(), dim=-1)
-        return torch.cat([F.normalize(part, dim=-1) for part in parts], dim=-1) / len(parts) ** 0.5
+        return torch.cat([F.normalize(part, dim=-1) for part in parts], dim=-1).div_(len(parts) ** 0.5)
 
 
 def axes(vectors: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
