@@ -77,7 +77,7 @@ def _train_as_one(calls: Sequence[Run]) -> dict[Path, float]:
         try:
             for call in sorted(calls, key=lambda call: call.folder):  # in one order, so that two sweeps never cross
                 locks.enter_context(alone(call.folder))
-            left = [call for call in calls if not holds_its_record(call)]
+            left = [call for call in calls if not ((call.folder / RECORD).exists() and holds_its_record(call))]
         except Exception:  # such as a folder that cannot be written to: its own run will say it
             return {}
         if len(left) < 2:
