@@ -7,18 +7,19 @@ tables).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from .errors import CcliError, nearest
 from .runs import PROTOCOLS
 from .task import FewShotTask, Split
 
 MAX_FOLDS = 4
+HELD_OUT = ("validation", "cross-validation", "test")  # what is chosen on images, of what `selected_by` gives
 TEMPERATURES = tuple(1.1**k for k in range(-16, 17))  # 0.22 to 4.6
+CHUNK = 2**18  # numbers in an array of logits, which caches hold: 1 MiB in float32
 
 
 def check_protocol(protocol: str) -> None:
@@ -76,6 +77,78 @@ def choose(candidates: Sequence[float], scores: Sequence[float]) -> float:
     return min(c for c, score in zip(candidates, scores) if score == best)
 
 
+def score(
+    pairs: Iterable[tuple[object, Split]], weights: Sequence[float], criterion: str = "accuracy", chunk: int = CHUNK
+) -> list[float]:
+    """What each weight w of a head's second part scores on held-out images: logits are first + w second.
+
+    Args:
+        pairs: heads, whose `parts` gives both [b, N] for f [b, D], and images; each let go before the next is made.
+        criterion: "accuracy" (correct answers) or "likelihood" (`log_likelihood`), over the images of all pairs.
+        chunk: images are taken as many at a time as keep their features, or logits, below so many numbers.
+    """
+    total = torch.zeros(())
+    for head, split in pairs:
+        size = max(1, chunk // max(split.features.shape[1], len(head.text_features)))
+        for f, labels in zip(split.features.split(size), split.labels.split(size)):
+            with torch.no_grad():
+                first, second = head.parts(f)
+                if criterion == "accuracy":
+                    scores = count_right(first.T, second.T[:, None], labels, weights).T  # [A, 1]
+                else:
+                    scores = torch.stack([log_likelihoods(first + w * second, labels) for w in weights])  # [A, K]
+                total = total + scores.cpu()
+    return total.amax(1).tolist()
+
+
+def count_right(
+    first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor, weights: Sequence[float]
+) -> torch.Tensor:
+    """How many images get their label by argmax of first + w second, the first of equals: [c, len(weights)].
+
+    Most images are right, or wrong, whatever the weight, which `_throughout` finds. The others are right where their
+    class is above the largest of the rest: a maximum, several times as fast as an argmax, which is left for ties.
+
+    Args:
+        first: [N, b]; second: [N, c, b], c sets of them; labels: [b].
+    """
+    always, never = _throughout(first, second, labels, min(weights), max(weights))
+    depends = (~(always | never)).flatten().nonzero()[:, 0]  # u of the c b: on the weight
+    sets, images = depends // len(labels), depends % len(labels)
+    first, second = first.index_select(1, images).T, second.flatten(1).index_select(1, depends).T
+    first, second, labels = first.contiguous(), second.contiguous(), labels[images]  # [u, N], [u, N], [u]
+    own_first, own_second = (x.gather(1, labels[:, None])[:, 0] for x in (first, second))
+    own = own_first + second.new_tensor(weights)[:, None] * own_second  # [A, u]
+    others = first.scatter(1, labels[:, None], -torch.inf)
+    logits, best = torch.empty_like(second), torch.empty_like(own)
+    for k, w in enumerate(weights):
+        torch.amax(torch.mul(second, w, out=logits).add_(others), 1, out=best[k])
+    right = own > best
+    tied = ~right & ~(own < best)  # or not a number
+    for k in tied.any(1).nonzero()[:, 0].tolist():
+        rows = tied[k]
+        right[k, rows] = (first[rows] + weights[k] * second[rows]).argmax(1) == labels[rows]
+    counts = always.sum(1).repeat(len(weights), 1)
+    return counts.index_add_(1, sets, right.long()).T
+
+
+def _throughout(
+    first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor, low: float, high: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which images are right, and which wrong, at all weights from low to high: two of [c, b]; shapes as above.
+
+    Logits are linear in the weight: a class that is above another at both ends is so in between. It has to be by more
+    than what rounding may change, in the logits at the ends or between: at most 5 eps of the largest, 8 to be safe.
+    """
+    own_first = first.gather(0, labels[None])
+    own_second = second.gather(0, labels[None, None].expand(1, second.shape[1], -1))
+    others = first.scatter(0, labels[None], -torch.inf)[:, None]
+    ends = [(second * w).add_(others).sub_(own_first + w * own_second) for w in (low, high)]  # above the own by
+    first_max, second_max = (torch.stack(x.aminmax()).abs().max() for x in (first, second))
+    margin = 8 * torch.finfo(first.dtype).eps * (first_max + max(abs(low), abs(high)) * second_max)
+    return torch.maximum(*ends).amax(0) < -margin, torch.minimum(*ends).amax(0) > margin
+
+
 def log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Of the labels [B] under softmax(k logits [B, N]), summed, at the best k in TEMPERATURES.
 
@@ -86,7 +159,15 @@ def log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> float:
     Raises:
         FloatingPointError: a logit is not finite.
     """
+    return float(log_likelihoods(logits, labels).max())
+
+
+def log_likelihoods(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Of the labels [B] under softmax(k logits [B, N]), summed over images, at each k in TEMPERATURES: float64 [K]."""
     logits = logits.double()
     if not torch.isfinite(logits).all():
         raise FloatingPointError("logits of held-out images are not finite; encode the images again")
-    return -min(float(F.cross_entropy(k * logits, labels, reduction="sum")) for k in TEMPERATURES)
+    below = logits - logits.amax(1, keepdim=True)
+    own, scaled = below.gather(1, labels[:, None]).sum(), torch.empty_like(below)
+    normalisers = [torch.mul(below, k, out=scaled).exp_().sum(1).log().sum() for k in TEMPERATURES]
+    return own * own.new_tensor(TEMPERATURES) - torch.stack(normalisers)

@@ -1,10 +1,12 @@
 import dataclasses
 import math
+import weakref
 
 import pytest
 import torch
 from helpers import make_task, unit_rows
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ccli.errors import CcliError
 from ccli.methods import tip_adapter
@@ -157,16 +159,100 @@ def test_search_is_the_naive_loop(chunk):
     assert all(float(head.alpha) == pytest.approx(0.3) and float(head.beta) == pytest.approx(0.2) for head, _ in pairs)
 
 
-def test_search_memory_is_bounded(monkeypatch):
-    task, sizes = make_task(shots=4), []
-    head = build(task, 1.0, 1.0, False)
-    parts = head.parts
-    monkeypatch.setattr(head, "parts", lambda f: sizes.append(len(f)) or parts(f))
-    search([(head, task.test)], (1.0,), (1.0, 2.0), chunk=240)  # 6 * 4 = 24 keys, 6 * 2 = 12 logits an image
-    assert sizes == [10] * 12
-    sizes.clear()
-    search([(head, task.test)], (1.0,), tuple(range(10)), chunk=240)  # 60 logits
-    assert sizes == [4] * 30
+def authors_loop(pairs, betas, alphas):
+    """search_hp: the whole expression at each point, with one-hot values, an argmax and a count."""
+    counts = torch.zeros(len(betas), len(alphas), dtype=torch.long)
+    for head, split in pairs:
+        values = F.one_hot(head.labels, len(head.text_features)).float()
+        zero_shot, affinity = head.parts(split.features)
+        for i, beta in enumerate(betas):
+            for j, alpha in enumerate(alphas):
+                logits = zero_shot + alpha * (torch.exp(-beta * (1 - affinity)) @ values)
+                counts[i, j] += (logits.argmax(1) == split.labels).sum()
+    return counts
+
+
+def random_pair(sizes, images, width=16, seed=0):
+    """A head with so many keys of each class, in any order, and images: what is right depends on beta and alpha."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    labels = labels[torch.randperm(len(labels), generator=generator)]
+    keys, f, text = (unit_rows(n, width, seed=seed + k) for k, n in enumerate((len(labels), images, len(sizes))))
+    of_images = torch.randint(len(sizes), (images,), generator=generator)
+    return TipAdapter(keys, labels, text, 4.0, 1.0, 1.0), Split(f, of_images)
+
+
+@pytest.mark.parametrize("chunk", [1, 999, tip_adapter.CHUNK])
+@pytest.mark.parametrize(
+    ("sizes", "images"), [((3,) * 8, 60), ((1,) * 8, 60), ((5, 0, 2, 9, 0, 1), 60), ((2, 0, 4), 1), ((2,), 5)]
+)
+def test_search_is_the_authors_loop(sizes, images, chunk):
+    """Classes of one size or of any, some without shots, or one alone; one image; chunks that divide nothing."""
+    pair, (betas, alphas) = random_pair(sizes, images), grid(6, 15, (9, 6))
+    counts = search([pair], betas, alphas, chunk)
+    assert torch.equal(counts, authors_loop([pair], betas, alphas))
+    assert len(counts.unique()) > 3 or images < 60
+
+
+@pytest.mark.parametrize("chunk", [1, 400, tip_adapter.CHUNK])
+def test_of_classes_that_tie_the_first_answers(chunk):
+    """Each class is there twice, with the same text and the same keys: the first of both gets all answers.
+
+    Of numbers +-1/4, so that products are exact, and equal ones equal wherever they are.
+    """
+    head, split = random_pair((2, 3, 1, 0, 2), 80)
+    for x in (head.keys, head.text_features, split.features):
+        x.copy_(x.sign() / 4)
+    keys, text = head.keys.repeat(2, 1), head.text_features.repeat(2, 1)
+    twice = TipAdapter(keys, torch.cat([head.labels, head.labels + 5]), text, 4.0, 1.0, 1.0)
+    betas, alphas = grid(6, 15, (9, 6))
+    first = search([(twice, split)], betas, alphas, chunk)
+    assert torch.equal(first, authors_loop([(twice, split)], betas, alphas)) and first.min() > 0
+    assert torch.equal(first, search([(head, split)], betas, alphas))
+    assert not search([(twice, Split(split.features, split.labels + 5))], betas, alphas, chunk).any()
+
+
+class Largest(TorchDispatchMode):
+    """How many numbers the largest result of any operation has, views of what it was given aside."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        places = [x.untyped_storage().data_ptr() for x in args if isinstance(x, torch.Tensor)]
+        if isinstance(out, torch.Tensor) and out.untyped_storage().data_ptr() not in places:
+            self.numbers = max(self.numbers, out.numel())
+        return out
+
+
+@pytest.mark.parametrize(
+    ("sizes", "images", "chunk"),
+    [((4,) * 6, 100, 960), ((300, 1, 1, 0), 20, 960), ((1,) * 50, 30, 1600), ((2,) * 700, 1, 1)],
+    ids=["images", "keys", "classes", "one image"],
+)
+def test_no_array_of_a_search_is_above_the_chunk(sizes, images, chunk):
+    """Or, where one image and one beta are above it, than they."""
+    pair, (betas, alphas) = random_pair(sizes, images, width=2), grid(9, 12, (10, 8))
+    with Largest() as largest:
+        counts = search([pair], betas, alphas, chunk)
+    table = len(sizes) * max(sizes)  # where each class's keys are, whatever the images
+    assert largest.numbers <= max(chunk, sum(sizes), table, counts.numel())
+
+
+def test_pairs_are_let_go_one_by_one():
+    alive = []
+
+    def pairs():
+        for seed in range(3):
+            head, split = random_pair((2, 2), 5, seed=seed)
+            alive.append(weakref.ref(head))
+            yield head, split
+            del head
+
+    search(pairs(), (1.0,), (1.0, 2.0))
+    assert len(alive) == 3 and not any(ref() for ref in alive[:2])
 
 
 def test_ties_go_nearest_zero_shot():

@@ -103,26 +103,16 @@ class CCLI(FeatureTrainer):
         optim = self.cfg.OPTIM
         return adamw_cosine(head, optim.LR, optim.WEIGHT_DECAY, self.batches_per_epoch(task) * optim.MAX_EPOCH)
 
-    @torch.no_grad()
     def select(self) -> tuple[str, dict]:
         """Alpha, by the protocol."""
         node, how = self.cfg.TRAINER.CCLI, self.chosen_on()
-        alphas = [node.ALPHA * a for a in sorted(node.ALPHAS)]
+        alphas, alpha = [node.ALPHA * a for a in sorted(node.ALPHAS)], node.ALPHA
         self.head.eval()
-        with torch.enable_grad():
-            pairs = list(selection.held_out(how, self.task, self.head, self.fit, self.cfg.SEED))
-        alpha = node.ALPHA
-        if pairs:
-            zero_shot, inferred = map(torch.cat, zip(*(head.parts(split.features) for head, split in pairs)))
-            labels = torch.cat([split.labels for _, split in pairs])
-            alpha = selection.choose(alphas, [self._score(zero_shot + a * inferred, labels) for a in alphas])
+        if how in selection.HELD_OUT:
+            pairs = selection.held_out(how, self.task, self.head, self.fit, self.cfg.SEED)
+            alpha = selection.choose(alphas, selection.score(pairs, alphas, node.CRITERION))
         self.head.alpha.fill_(alpha)
         return how, {"alpha": alpha}
-
-    def _score(self, logits: torch.Tensor, labels: torch.Tensor) -> float:
-        if self.cfg.TRAINER.CCLI.CRITERION == "likelihood":
-            return selection.log_likelihood(logits, labels)
-        return int((logits.argmax(1) == labels).sum())
 
     def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
         return concept_inference.from_state(state)

@@ -36,15 +36,11 @@ class GDA(FeatureTrainer):
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         return gda.build(task, self.cfg.TRAINER.GDA.WEIGHT)
 
-    @torch.no_grad()
     def select(self) -> tuple[str, dict]:
-        how, counts = self.chosen_on(), [0] * len(gda.CANDIDATES)
-        pairs = list(selection.held_out(how, self.task, self.head, self.fit, self.cfg.SEED))
-        for head, split in pairs:
-            zero_shot, discriminant = head.parts(split.features)
-            for k, a in enumerate(gda.CANDIDATES):
-                counts[k] += int(((zero_shot + a * discriminant).argmax(1) == split.labels).sum())
-        a = selection.choose(gda.CANDIDATES, counts) if pairs else self.cfg.TRAINER.GDA.WEIGHT
+        how, a = self.chosen_on(), self.cfg.TRAINER.GDA.WEIGHT
+        if how in selection.HELD_OUT:
+            pairs = selection.held_out(how, self.task, self.head, self.fit, self.cfg.SEED)
+            a = selection.choose(gda.CANDIDATES, selection.score(pairs, gda.CANDIDATES))
         self.head.a.fill_(a)
         return how, {"a": a}
 

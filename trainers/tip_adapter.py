@@ -37,9 +37,9 @@ class _Cache:
     def choose_weights(self, how: str, fit) -> dict:
         """Beta and alpha by the authors' grid, on what the protocol gives."""
         constants = self._constants()
-        pairs = list(selection.held_out(how, self.task, self.head, fit, self.cfg.SEED))
         beta, alpha = TRAINING_BETA, constants.alpha
-        if pairs:
+        if how in selection.HELD_OUT:
+            pairs = selection.held_out(how, self.task, self.head, fit, self.cfg.SEED)
             betas, alphas = tip_adapter.grid(constants.beta_scale, constants.alpha_scale)
             beta, alpha = tip_adapter.choose(tip_adapter.search(pairs, betas, alphas), betas, alphas)
         self.head.beta.fill_(beta)

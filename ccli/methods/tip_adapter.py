@@ -20,9 +20,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..selection import count_right
 from ..task import FewShotTask, Split, unit
 
-CHUNK = 2**22  # numbers in the largest array of a search: 16 MiB in float32, and about four such arrays live at once
+CHUNK = 2**22  # numbers in the largest array of a search: 16 MiB in float32, and two or three such arrays live at once
 
 
 class Constants(NamedTuple):
@@ -149,29 +150,65 @@ def grid(
     return betas, alphas
 
 
-@torch.no_grad()
 def search(
     pairs: Iterable[tuple[TipAdapter, Split]], betas: Sequence[float], alphas: Sequence[float], chunk: int = CHUNK
 ) -> torch.Tensor:
     """Correct answers at each point of a grid, summed over pairs of a head and images: [len(betas), len(alphas)].
 
-    What each (beta, alpha), set on the heads, would count; their own are left alone and without effect.
+    What each (beta, alpha), set on the heads, would count; their own are left alone and without effect. Pairs are taken
+    one by one, each let go before the next is made.
 
     Args:
-        chunk: images are taken as many at a time as keep J and N * len(alphas) numbers an image below this.
+        chunk: images are taken as many at a time as keep J numbers an image below this, and betas as many as keep N
+            numbers an image and beta below a sixteenth of it, which caches hold; at least one of each.
     """
     counts = torch.zeros(len(betas), len(alphas), dtype=torch.long)
     for head, split in pairs:
-        size = max(1, chunk // max(head.members.numel(), len(head.members) * len(alphas)))
-        weights = head.alpha.new_tensor(alphas)[:, None, None]  # [A, 1, 1]
+        size = max(1, chunk // max(len(head.labels), 16 * len(head.text_features)))
         for f, labels in zip(split.features.split(size), split.labels.split(size)):
-            zero_shot, affinity = head.parts(f)
-            rows = [
-                ((zero_shot + weights * head.votes(affinity, beta)).argmax(-1) == labels).sum(-1)  # [A, b, N] -> [A]
-                for beta in head.beta.new_tensor(betas)
-            ]
-            counts += torch.stack(rows).cpu()
+            counts += _count(head, f, labels, head.beta.new_tensor(betas), alphas, chunk // 16).cpu()
     return counts
+
+
+@torch.no_grad()
+def _count(
+    head: TipAdapter, f: torch.Tensor, labels: torch.Tensor, betas: torch.Tensor, alphas: Sequence[float], chunk: int
+) -> torch.Tensor:
+    """The answers for f [b, D] that are right: [len(betas), len(alphas)]."""
+    rank, layers = _layers(head.members, len(head.labels))
+    zero_shot, affinity = head.parts(f)
+    distances = affinity.T[torch.cat(layers)].neg_().add_(1).split([len(layer) for layer in layers])  # [J, b] in all
+    del affinity
+    zero_shot, rows = zero_shot.T.contiguous(), []
+    for some in betas.split(max(1, chunk // zero_shot.numel())):
+        votes = _votes(distances, some, zero_shot.shape)[rank]
+        rows.append(count_right(zero_shot, votes, labels, alphas))
+    return torch.cat(rows)
+
+
+def _layers(table: torch.Tensor, keys: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """`members` turned: the first keys of all classes, then the second ones of those that have two, and so on.
+
+    Classes go from the largest to the smallest, so that a layer is that of the first classes, without gaps.
+
+    Returns:
+        The place of each class in that order [N], and the layers, of J keys in all.
+    """
+    order = (table < keys).sum(1).argsort(descending=True, stable=True)
+    return order.argsort(), [layer[layer < keys] for layer in table[order].T]
+
+
+def _votes(distances: Sequence[torch.Tensor], betas: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Sums of exp(-beta distance) over layers of keys [<= N, b], at betas [c]: [N, c, b], for a shape (N, b).
+
+    Added up in the order of the keys, as the product with V does: the sums have its rounding, too.
+    """
+    votes = betas.new_zeros(shape[0], len(betas), shape[1])
+    weights = torch.empty_like(votes)
+    for layer in distances:
+        out = torch.mul(layer[:, None], -betas[:, None], out=weights[: len(layer)])
+        votes[: len(layer)] += out.exp_()
+    return votes
 
 
 def choose(counts: torch.Tensor, betas: Sequence[float], alphas: Sequence[float]) -> tuple[float, float]:
