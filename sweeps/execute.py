@@ -46,10 +46,10 @@ def train_script():
     return module
 
 
-def execute(run: Run) -> list[Outcome]:
-    """Train, then evaluate; what follows a failure is not attempted."""
-    outcomes: list[Outcome] = []
-    for call in run.calls():
+def execute(run: Run, trained: Outcome | None = None) -> list[Outcome]:
+    """Train (unless it is `trained` already), then evaluate; what follows a failure is not attempted."""
+    outcomes: list[Outcome] = [] if trained is None else [trained]
+    for call in run.calls()[len(outcomes) :]:
         if outcomes and outcomes[-1].error:
             outcomes.append(Outcome(call.name, call.folder, NOT_DONE))
         else:

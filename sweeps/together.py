@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
-from ccli.runs import RECORD
+from ccli.runs import FAILURE, RECORD
 
 from .execute import LOCK, Outcome, alone, execute, holds_its_record, train_script
 from .plan import Run
@@ -39,14 +39,8 @@ def grouped(runs: Sequence[Run]) -> list[tuple[Run, ...]]:
 
 def execute_group(runs: Sequence[Run]) -> list[list[Outcome]]:
     """Train them as one where that can be done, then carry out what is left of each: its evaluations, or all of it."""
-    spent = _train_as_one([run.calls()[0] for run in runs]) if len(runs) > 1 else {}
-    outcomes = []
-    for run in runs:
-        first, *others = execute(run)  # a run that has its record by now is skipped
-        if run.folder in spent and not first.error:
-            first = first._replace(seconds=first.seconds + spent[run.folder], batched=True)
-        outcomes.append([first, *others])
-    return outcomes
+    trained = _train_as_one([run.calls()[0] for run in runs]) if len(runs) > 1 else {}
+    return [execute(run, trained.get(run.folder)) for run in runs]
 
 
 def _key(run: Run) -> tuple:
@@ -70,8 +64,8 @@ def _may_be(run: Run) -> bool:
         return False
 
 
-def _train_as_one(calls: Sequence[Run]) -> dict[Path, float]:
-    """The folders of those that have their records by it, each with its share of the seconds; none where it failed."""
+def _train_as_one(calls: Sequence[Run]) -> dict[Path, Outcome]:
+    """Outcomes of those that have their records by it, each with its share of the seconds; none where it failed."""
     start = time.time()
     with ExitStack() as locks:
         try:
@@ -86,10 +80,14 @@ def _train_as_one(calls: Sequence[Run]) -> dict[Path, float]:
         why = _try_as_one(left)
         if why:
             print(f"{left[0].name} and {len(left) - 1} more are carried out one at a time: {why}", file=sys.stderr)
-        done = [call.folder for call in left if (call.folder / RECORD).exists()]
-        for folder in before.keys() - set(done):
-            _leave_as_before(folder, before[folder])
-    return {folder: (time.time() - start) / max(1, len(done)) for folder in done}
+        done = [call for call in left if (call.folder / RECORD).exists()]
+        for call in left:
+            if call in done:
+                (call.folder / FAILURE).unlink(missing_ok=True)
+            else:
+                _leave_as_before(call.folder, before[call.folder])
+    share = (time.time() - start) / max(1, len(done))
+    return {call.folder: Outcome(call.name, call.folder, "", share, batched=True) for call in done}
 
 
 def _try_as_one(calls: Sequence[Run]) -> str:

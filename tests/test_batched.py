@@ -1,7 +1,10 @@
 """Runs trained as one: sweep.py --batched, and its steps against separate ones."""
 
+import os
+import signal
 import sys
 from dataclasses import replace
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -9,6 +12,7 @@ import torch
 from ccli.sweeps import together as groups
 from ccli.sweeps.plan import Grid, runs_of
 from helpers import bundle_file, make_task, script
+from test_sweep import children, start, wait_for
 from torch.nn import functional as F
 
 from ccli.batches import FeatureBatches
@@ -177,6 +181,33 @@ def test_what_is_done_or_begun_is_left_out(place, tmp_path):
     (begun.folder / "head").mkdir(parents=True)
     (begun.folder / "head" / "checkpoint").write_text("model.pth.tar-1")
     assert groups.grouped(runs(7, 8, 9)) == [(begun,), tuple(runs(8, 9))]
+
+
+def test_evaluations_follow_and_traces_go(place, tmp_path):
+    bundle_file(tmp_path, "other.npz")
+    grid = ([str(place / "tiny.npz")], ["TaskRes"], [4], (1, 2), "rn50")
+    runs = runs_of(Grid(*grid, output=tmp_path / "runs", targets=[str(tmp_path / "other.npz")], options=EPOCHS))
+    for run in runs:
+        run.folder.mkdir(parents=True)
+        (run.folder / FAILURE).write_text("of another day")
+    ended = groups.execute_group(runs)
+    assert [[outcome.batched for outcome in outcomes] for outcomes in ended] == [[True, False]] * 2
+    found, problems = records(tmp_path / "runs")
+    assert not problems and [record.get("batched", 0) for _, record in sorted(found.items())] == [0, 0, 2, 2]
+    assert not list((tmp_path / "runs").rglob(FAILURE))
+
+
+def test_a_group_that_ends_its_process_is_carried_out_one_at_a_time(tmp_path):
+    bundle_file(tmp_path)
+    argv = ("--datasets", "tiny.npz", "--trainers", "TaskRes", "--shots", 4, "--seeds", 1, 2, "--output", "runs")
+    process = start(*argv, "--threads", 1, "--batched", "OPTIM.MAX_EPOCH", 600, cwd=tmp_path)
+    log = tmp_path / "runs/tiny/TaskRes/rn50_4shots/MAX_EPOCH-600/seed2/log.txt"
+    wait_for(lambda: log.exists() and "epoch [2/" in log.read_text())
+    (worker,) = [pid for pid in children(process.pid) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+    os.kill(worker, signal.SIGKILL)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0 and stderr.splitlines()[-1] == "0 done before, 2 done now, 0 failed", stderr
+    assert not any("batched" in record for record in records(tmp_path / "runs")[0].values())
 
 
 # by hand
