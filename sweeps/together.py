@@ -126,6 +126,7 @@ def _set_up(call: Run, sink, logs: ExitStack, first: bool):
             raise Apart("it is done")
         if first:
             check_worth(trainer)
+        trainer.as_one = True
         trainer.before_train()
         return Member(trainer, redirect_stdout(sys.stdout))
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from ccli.sweeps import together as groups
 from ccli.sweeps.plan import Grid, runs_of
-from helpers import bundle_file, make_task, script
+from helpers import build, bundle_args, bundle_file, make_task, script
 from test_sweep import children, start, wait_for
 from torch.nn import functional as F
 
@@ -20,6 +20,7 @@ from ccli.methods import clip_adapter, concept_inference, task_residual, tip_ada
 from ccli.methods.together import Together, is_worth_it, why_not
 from ccli.methods.training import correct, train, warm_cosine
 from ccli.runs import FAILURE, find_records, same_record
+from ccli.selection import fold_tasks
 from ccli.task import Split
 
 EPOCHS = ("OPTIM.MAX_EPOCH", "6")
@@ -116,6 +117,28 @@ def test_numbers_of_epochs_may_differ(tmp_path):
     assert_same(tmp_path / "False", tmp_path / "True", [5] * 5)
     chosen = {record["hyper_parameters"]["epochs"] for record in records(tmp_path / "True")[0].values()}
     assert len(chosen) > 1
+
+
+def test_folds_are_trained_as_one_where_they_are_of_one_size(tmp_path):
+    from ccli.trainers.together import count_by_folds
+
+    bundle_file(tmp_path, val=0)
+    counts = []
+    for shots in (4, 5):
+        trainer = build(*bundle_args(tmp_path / "tiny.npz", tmp_path, *EPOCHS, trainer="TaskRes", shots=shots))
+        trainer._set_up()
+        folds = list(fold_tasks(trainer.task, 1))
+        counts.append(count_by_folds(trainer, folds))
+    alone = [0] * 6
+    trainer = build(*bundle_args(tmp_path / "tiny.npz", tmp_path, *EPOCHS, trainer="TaskRes", shots=4))
+    trainer._set_up()
+    for part, rest in fold_tasks(trainer.task, 1):
+        trainer.fit(part, watch=lambda epoch, head, rest=rest: add(alone, epoch, correct(head, rest)))
+    assert counts == [alone, None]
+
+
+def add(counts, epoch, count):
+    counts[epoch] += count
 
 
 def test_values_may_differ_and_shapes_may_not(place, tmp_path):

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 import torch
 from dassl.utils import AverageMeter, MetricMeter
 
+from ccli.batches import FeatureBatches
 from ccli.errors import CcliError
 from ccli.methods.together import Together, is_worth_it, why_not
+from ccli.task import FewShotTask, Split
 
 from .base import FeatureTrainer
+from .gradient import GradientTrainer
 
 TRAINERS = ("CLIPAdapter", "TaskRes", "TipAdapterF", "CCLI")  # those that may have epochs, on stored features
 
@@ -72,6 +75,25 @@ def train_together(members: Sequence[Member]) -> None:
         member.trainer.batched = len(members)
         with member.aloud:
             member.trainer.after_train()
+
+
+def count_by_folds(trainer: GradientTrainer, folds: Sequence[tuple[FewShotTask, Split]]) -> list[int] | None:
+    """How many held-out images the heads of all folds label right after each epoch; None where folds differ in size."""
+    parts, rests = zip(*folds)
+    heads = [trainer.make_head(part).to(trainer.device) for part in parts]
+    optims, scheds = zip(*(trainer.make_optim(head, part) for head, part in zip(heads, parts)))
+    loader = trainer.train_loader_x
+    loaders = [FeatureBatches(part.train, loader.batch_size, True, loader.seed) for part in parts]
+    if why_not(heads, optims, [[len(a.train), len(b)] for a, b in folds]):
+        return None
+    group, counts = Together(heads, optims, scheds), []
+    for epoch in range(trainer.planned_epochs()):
+        for loader in loaders:
+            loader.epoch = epoch
+        for batches in zip(*loaders):
+            group.step(batches)
+        counts.append(sum(group.correct(rests)))
+    return counts
 
 
 def _check_alike(trainers: Sequence[FeatureTrainer]) -> None:
