@@ -17,6 +17,7 @@ from . import images
 from .clip import FrozenClip
 from .errors import CcliError
 from .parallel import in_threads
+from .photos import BENCHMARK, PHOTO, shown
 from .store import RowStore
 from .text_batches import encode_texts
 
@@ -31,10 +32,15 @@ class FeatureStore:
         folder: where features are kept, shared by all models.
         root: images are known by their path below this folder (and by size and time of change).
         lock: who has another one encodes at the same time; give it to those that encode different images.
+        decoding: how images are read ("pillow" or "photo", see `ccli.photos.open_image`). For photos `root` is a part
+            of what they are known by, because the names in people's own folders are often the same.
     """
 
-    def __init__(self, clip: FrozenClip, folder: str | Path, root: str | Path, lock: str = "lock"):
+    def __init__(
+        self, clip: FrozenClip, folder: str | Path, root: str | Path, lock: str = "lock", decoding: str = BENCHMARK
+    ):
         self.clip, self.folder, self.root = clip, Path(folder), Path(os.path.abspath(root))
+        self.decoding = decoding
         self._below = os.path.join(self.root, "")
         self.lock = lock
         self._stores: dict[str, RowStore] = {}  # what was read stays at hand
@@ -45,7 +51,7 @@ class FeatureStore:
         They are opened as RGB before they are resized, as CoOp's and Dassl's loaders do.
 
         Raises:
-            CcliError: an image is missing or unreadable (named).
+            CcliError: an image is missing, unreadable or too large (named).
         """
         keys = [self._key(path) for path in paths]
         return self._encode(self._spec(), keys, [(path, None) for path in paths], what)
@@ -96,17 +102,22 @@ class FeatureStore:
         facts = {k: v for k, v in asdict(self.clip.facts).items() if k not in ("fingerprint", "logit_scale")}
         return {
             "weights": self.clip.facts.fingerprint, "precision": self.clip.precision,
-            "encoding": 2, "decoding": "pillow", "view": view, **facts,
+            "encoding": 2, "decoding": self.decoding, "view": view, **facts,
         }  # fmt: skip
 
     def _key(self, path: str | Path) -> str:
         try:
             stat = os.stat(path)
         except OSError as error:
-            raise CcliError(f"image {path} cannot be read ({error.strerror}); check the data set's folder") from error
-        full = os.path.abspath(path)  # links are not followed: a data set may be links into another disk
-        # strings, not Path: every run asks for all its images
-        return f"{full.removeprefix(self._below)}|{stat.st_size}|{stat.st_mtime_ns}"
+            raise CcliError(
+                f"image {shown(path)} cannot be read ({error.strerror}); check the data set's folder"
+            ) from error
+        place = f"|{self.root}" if self.decoding == PHOTO else ""
+        return f"{self._name(path)}|{stat.st_size}|{stat.st_mtime_ns}{place}"
+
+    def _name(self, path: str | Path) -> str:
+        """The path below the root. Links are not followed: a data set may be links into another disk."""
+        return os.path.abspath(path).removeprefix(self._below)  # strings, not Path: every run asks for all its images
 
     def _encode(self, spec: dict, keys: list[str], work: list, what: str) -> torch.Tensor:
         facts = self.clip.facts
@@ -114,10 +125,9 @@ class FeatureStore:
         def decode(k: int) -> np.ndarray:
             path, view = work[k]
             if view is None:
-                return images.centre_crop(path, facts.image_size, facts.interpolation)
-            name = self._key(path).partition("|")[0]
-            rng = random.Random(f"{name}|{view[0]}")
-            return images.random_crop(path, facts.image_size, facts.interpolation, view[1], rng)
+                return images.centre_crop(path, facts.image_size, facts.interpolation, self.decoding)
+            rng = random.Random(f"{self._name(path)}|{view[0]}")
+            return images.random_crop(path, facts.image_size, facts.interpolation, view[1], rng, self.decoding)
 
         def encode(rows: list[int]) -> torch.Tensor:
             pictures = [decode(k) for k in rows]

@@ -1,31 +1,39 @@
-"""Pictures from disk as a model wants them: opened as RGB, resized and cropped; Pillow does the work."""
+"""Pictures as a model wants them: opened as RGB (ccli/photos.py), resized and cropped; Pillow does the work."""
 
 from __future__ import annotations
 
 import math
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from .errors import CcliError
+from .photos import BENCHMARK, Source, open_image
+
+LONGEST = 100  # times the shorter side: of what is longer, no more is resized than is kept
 
 
-def centre_crop(path: str | Path, size: int, interpolation: str) -> np.ndarray:
+def centre_crop(source: Source, size: int, interpolation: str, decoding: str = BENCHMARK) -> np.ndarray:
     """The shorter side resized to `size`, then the centre, as CLIP's preprocessing does (and torchvision rounds).
+
+    Args:
+        source, decoding: as `open_image` takes them.
 
     Returns:
         uint8 [size, size, 3]
 
     Raises:
-        CcliError: the image is unreadable (named).
+        CcliError: the image is unreadable or too large (named).
     """
-    image = _open(path)
+    image = open_image(source, decoding)
     width, height = image.size
     if (width, height) != (size, size):
         short = min(width, height)
+        if max(width, height) > LONGEST * short:  # resized as a whole, 1 x 20000 would be 224 x 4,480,000
+            left, top = (width - short) / 2, (height - short) / 2
+            box = (left, top, left + short, top + short)
+            return np.asarray(image.resize((size, size), _resampling(interpolation), box=box))
         width, height = int(size * width / short), int(size * height / short)
         image = image.resize((width, height), _resampling(interpolation))
     left, top = round((width - size) / 2), round((height - size) / 2)
@@ -33,19 +41,23 @@ def centre_crop(path: str | Path, size: int, interpolation: str) -> np.ndarray:
 
 
 def random_crop(
-    path: str | Path, size: int, interpolation: str, scale: tuple[float, float], rng: random.Random
-) -> np.ndarray:
+    source: Source, size: int, interpolation: str, scale: tuple[float, float], rng: random.Random,
+    decoding: str = BENCHMARK,
+) -> np.ndarray:  # fmt: skip
     """torchvision's RandomResizedCrop (aspect 3/4 to 4/3, ten tries) and a flip, from a generator of its own.
+
+    Args:
+        source, decoding: as `open_image` takes them.
 
     Returns:
         uint8 [size, size, 3]
 
     Raises:
-        CcliError: the image is unreadable (named).
+        CcliError: the image is unreadable or too large (named).
     """
     from PIL import Image
 
-    image = _open(path)
+    image = open_image(source, decoding)
     left, top, w, h = _random_box(*image.size, scale, rng)
     image = image.crop((left, top, left + w, top + h)).resize((size, size), _resampling(interpolation))
     return np.asarray(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image)
@@ -63,18 +75,6 @@ def _random_box(width: int, height: int, scale: tuple[float, float], rng: random
     w, h = (width, round(width / ratio)) if width / height < ratio else (round(height * ratio), height)
     w, h = min(w, width), min(h, height)
     return (width - w) // 2, (height - h) // 2, w, h
-
-
-def _open(path: str | Path):
-    from PIL import Image
-
-    try:
-        with Image.open(path) as file:
-            return file.convert("RGB")
-    except Exception as error:  # Pillow's decoders raise many types
-        raise CcliError(
-            f"image {path} is unreadable ({type(error).__name__}: {error}); replace or remove it"
-        ) from error
 
 
 def _resampling(interpolation: str):
