@@ -10,7 +10,7 @@ setup(
     packages=[
         *("ccli", "ccli.concepts", "ccli.methods", "ccli.demo_clip"),
         *("ccli.trainers", "ccli.datasets", "ccli.datasets.downloads", "ccli.datasets.scenes", "ccli.configs"),
-        *("ccli.sweeps", "ccli.report_page"),
+        *("ccli.sweeps", "ccli.report_page", "ccli.concept_page"),
     ],
     package_dir={
         "ccli.trainers": "trainers",
@@ -22,6 +22,7 @@ setup(
         "ccli.concepts": ["vocabulary.txt"],
         "ccli.demo_clip": ["open_clip_config.json", "open_clip_model.safetensors"],
         "ccli.report_page": ["page.html.jinja", "page.css", "page.js"],
+        "ccli.concept_page": ["page.html.jinja", "page.css", "bars.js", "page.js"],
         "ccli.configs": ["datasets/*.yaml", "trainers/*/*.yaml"],
     },
     install_requires=[
