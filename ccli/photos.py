@@ -8,8 +8,6 @@ import warnings
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from .errors import CcliError
 
 BENCHMARK, PHOTO = "pillow", "photo"  # as the feature store's key has them
@@ -105,6 +103,7 @@ def _upright(image):
 
 def _eight_bits(image):
     """Grey of 16 bits as mode L: 0 .. 65535 is 0 .. 255; a transparent value is white."""
+    import numpy as np
     from PIL import Image
 
     values = np.asarray(image).astype(np.int64)

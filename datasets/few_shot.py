@@ -10,6 +10,7 @@ from typing import NamedTuple
 from dassl.data.datasets import DatasetBase, Datum
 
 from ccli.errors import CcliError
+from ccli.photos import BENCHMARK
 
 from .draw import draw_train_val, read_picks, subsample
 from .splits import Item, Pools, check_labels, read_split
@@ -43,10 +44,10 @@ class FewShotDataset(DatasetBase):
     short_name = ""  # in records and tables, and of its yaml
     published: Sizes | None = None
     test_only = False
+    decoding = BENCHMARK  # how its images are read (ccli/photos.py)
 
     def __init__(self, cfg):
-        folder = self.folder(cfg.DATASET.ROOT or ".")
-        pools = self.read(folder)
+        folder, pools = self.pools(cfg)
         self.check_classes(folder, pools)
         self.compare_sizes(pools, folder)
         which = cfg.DATASET.get("SUBSAMPLE_CLASSES", "all")
@@ -62,6 +63,11 @@ class FewShotDataset(DatasetBase):
         self.class_ids = [ids[old] for old in relabel] if ids else list(self.classnames)
         if which != "all":
             self.short_name = f"{self.short_name} ({which})"
+
+    def pools(self, cfg) -> tuple[Path, Pools]:
+        """The data set's folder, and all images in it."""
+        folder = self.folder(cfg.DATASET.ROOT or ".")
+        return folder, self.read(folder)
 
     @classmethod
     def folder(cls, root: str | Path) -> Path:

@@ -13,8 +13,11 @@ from ccli.clip import FrozenClip, files_stamp
 from ccli.concepts.vocabulary import Vocabulary, read_vocabulary, without_class_names
 from ccli.errors import CcliError
 from ccli.features import FeatureStore, class_text_features
+from ccli.photos import BENCHMARK
 from ccli.prompts import CONCEPT_TEMPLATE, class_prompts, templates_for
 from ccli.task import FewShotTask, Split, unit
+
+from .options import picture_folder
 
 AT_ONCE = 2_000  # images whose crops are held at a time
 
@@ -92,7 +95,7 @@ class ImageSource:
         self.classnames = tuple(dataset.classnames)
         self.store = _open_store(
             self.backbone, files_stamp(self.backbone), cfg.FEATURES.PRECISION, device, store_folder(cfg).absolute(),
-            os.path.abspath(cfg.DATASET.ROOT or "."),
+            _root(cfg), getattr(dataset, "decoding", BENCHMARK),
         )  # fmt: skip
         self.clip = self.store.clip
 
@@ -120,7 +123,10 @@ class ImageSource:
         return self._split(self.dataset.test, "test images")
 
     def text(self) -> tuple[torch.Tensor, torch.Tensor]:
-        prompts = class_prompts(self.classnames, templates_for(self.cfg.DATASET.NAME, self.cfg.FEATURES.TEMPLATES))
+        templates = templates_for(self.cfg.DATASET.NAME, self.cfg.FEATURES.TEMPLATES)
+        if self.cfg.FEATURES.TEMPLATES == "single":
+            templates = getattr(self.dataset, "templates", ()) or templates
+        prompts = class_prompts(self.classnames, templates)
         features, norms = class_text_features(self.store, prompts)
         return features.to(self.device), norms.to(self.device)
 
@@ -163,14 +169,26 @@ class ImageSource:
 
 
 @lru_cache(maxsize=4)  # the runs of a sweep follow one another in one process
-def _open_store(backbone: str, _stamp: tuple, precision: str, device: torch.device, folder: Path, root: str):
+def _open_store(
+    backbone: str, stamp: tuple, precision: str, device: torch.device, folder: Path, root: str, decoding: str
+):  # fmt: skip
     """A model and its features, which a later run finds as this one left them."""
-    return FeatureStore(FrozenClip(backbone, device, precision), folder, root)
+    return FeatureStore(_open_clip(backbone, stamp, precision, device), folder, root, decoding=decoding)
+
+
+@lru_cache(maxsize=4)  # one of these for all folders of images
+def _open_clip(backbone: str, _stamp: tuple, precision: str, device: torch.device) -> FrozenClip:
+    return FrozenClip(backbone, device, precision)
+
+
+def _root(cfg) -> str:
+    """What the store's names of images start from: DATASET.ROOT, or a folder of pictures itself."""
+    return str(picture_folder(cfg) or os.path.abspath(cfg.DATASET.ROOT or "."))
 
 
 def store_folder(cfg) -> Path:
     """FEATURES.STORE, else the environment's CCLI_STORE, else a folder beside the data."""
-    default = Path(cfg.DATASET.ROOT or ".") / ".ccli_features"
+    default = Path(cfg.DATASET.ROOT or picture_folder(cfg) or ".") / ".ccli_features"
     return Path(cfg.FEATURES.STORE or os.environ.get("CCLI_STORE", "") or default).expanduser()
 
 

@@ -1,0 +1,159 @@
+"""Folder: somebody's own pictures, one folder a class, as DATASETS.md describes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from ccli.errors import CcliError, nearest
+from ccli.photos import PHOTO, shown
+from ccli.picture_folder import (
+    PARTS,
+    SUFFIXES,
+    Listing,
+    list_images,
+    name_of,
+    parts_of,
+    place_of,
+    same_pictures,
+)
+
+from .few_shot import FewShotDataset
+from .folder_classes import read_classes
+from .folder_split import split_pools
+from .splits import Item, Pools
+
+NAMED = 3  # of many, so many are named
+
+
+def extend_cfg(cfg) -> None:
+    """Add the place of the pictures, and how those without train and test folders are split."""
+    cfg.DATASET.setdefault("FOLDER", "")  # DATASET.ROOT where empty
+    cfg.DATASET.setdefault("SPLIT_SEED", 1)  # not the run's seed: all runs are tested on the same images
+    cfg.DATASET.setdefault("TEST_SHARE", 0.3)
+
+
+@DATASET_REGISTRY.register()
+class Folder(FewShotDataset):
+    """Shots drawn from class folders. `templates` are those of classes.json, if any."""
+
+    decoding = PHOTO
+    templates: tuple[str, ...] = ()
+
+    @classmethod
+    def repair(cls, root: str | Path) -> str:
+        return "restore the pictures and start again"
+
+    def pools(self, cfg) -> tuple[Path, Pools]:
+        if not (cfg.DATASET.FOLDER or cfg.DATASET.ROOT):
+            raise CcliError("Folder needs DATASET.FOLDER PATH (or --root PATH), a folder with one folder a class")
+        folder = place_of(cfg.DATASET.FOLDER, cfg.DATASET.ROOT)
+        self.short_name = name_of(folder)
+        if not folder.is_dir():
+            raise CcliError(f"no folder {shown(folder)}; give the path of one that holds a folder of pictures a class")
+        listed = {part: list_images(folder / part) for part in parts_of(folder)}
+        _check_parts(folder, listed)
+        self._say_left_out(listed)
+        train = listed.get("train") or listed[""]
+        classes = list(train.images)
+        names, self.templates = read_classes(folder, classes)
+        if "" in listed:
+            node = cfg.DATASET
+            found = split_pools(folder, train.images, names, node.SPLIT_SEED, node.TEST_SHARE)
+        else:
+            found = Pools(*(_items(part, listed, classes, names) for part in PARTS))
+        self._say_untested(found, names)
+        self._warn_of_doubles(folder, found, listed)
+        return folder, found._replace(class_ids=classes)
+
+    def _say_left_out(self, listed: dict[str, Listing]) -> None:
+        others = [f"{part}/{path}".lstrip("/") for part, found in listed.items() for path in found.others]
+        loose = [f"{part}/{name}".lstrip("/") for part, found in listed.items() for name in found.loose]
+        if others:
+            what = "1 entry in a class folder is" if len(others) == 1 else f"{len(others)} entries in class folders are"
+            print(f"{self.short_name}: {what} no image ({_some(others)}) and left out")
+        if loose:
+            what = "1 image lies" if len(loose) == 1 else f"{len(loose)} images lie"
+            print(f"{self.short_name}: {what} in no class folder ({_some(loose)}) and left out")
+
+    def _say_untested(self, pools: Pools, names: list[str]) -> None:
+        tested = {label for _, label, _ in pools.test}
+        untested = [name for label, name in enumerate(names) if label not in tested]
+        if untested and tested:
+            print(f"{self.short_name}: {len(untested)} of {len(names)} classes have no test images ({_some(untested)})")
+
+    def _warn_of_doubles(self, folder: Path, pools: Pools, listed: dict[str, Listing]) -> None:
+        """One line about pictures that are in two parts or two classes."""
+        place = {path: (part, label) for part, pool in zip(PARTS, pools[:3]) for path, label, _ in pool}
+        sizes = tuple(
+            (f"{part}/{name}/{file}".lstrip("/"), size)
+            for part, found in listed.items()
+            for name, files in found.images.items()
+            for file, size in files.items()
+        )
+        doubles = [alike for alike in same_pictures(folder, sizes) if len({place[path] for path in alike}) > 1]
+        if doubles:
+            what = "1 picture is" if len(doubles) == 1 else f"{len(doubles)} pictures are"
+            pairs = [f"{shown(alike[0])} = {shown(alike[1])}" for alike in doubles]
+            print(
+                f"{self.short_name}: warning: {what} in more than one part or class ({_some(pairs)}), which spoils the "
+                "test; keep one of each"
+            )
+
+
+def _check_parts(folder: Path, listed: dict[str, Listing]) -> None:
+    """Raise CcliError for the first thing that is wrong with the layout."""
+    if "train" in listed and "test" not in listed:
+        hint = "; if train is a class, call its folder otherwise" if listed["train"].loose else ""
+        raise CcliError(
+            f"{shown(folder)} has a train folder and no test folder: add test/CLASS with images to test on, or put the "
+            f"class folders into {shown(folder)} itself, and a part of each is kept for the test{hint}"
+        )
+    first = next(part for part in ("train", "") if part in listed)
+    classes = list(listed[first].images)
+    if not classes:
+        raise CcliError(f"no class folders in {shown(folder / first)}: put the pictures of each class into its own")
+    for part, found in listed.items():
+        _check_class_folders(folder / part, found)
+        unknown = next((name for name in found.images if name not in classes), None)
+        if unknown is not None:
+            raise CcliError(
+                f"class folder {shown(folder / part / unknown)} has no counterpart in train; add its training images, "
+                f"or move it away.{nearest(unknown, classes)}"
+            )
+        if not found.images:
+            raise CcliError(f"no class folders in {shown(folder / part)}: add some, or remove it")
+    if len(classes) == 1:
+        raise CcliError(f"{shown(folder / first)} has one class folder, {shown(classes[0])}; it takes two or more")
+
+
+def _check_class_folders(place: Path, found: Listing) -> None:
+    for name, files in found.images.items():
+        for text in (name, *files):
+            if "\\" in text or text != text.encode("utf-8", "ignore").decode("utf-8"):
+                raise CcliError(
+                    f"name {shown(text)} in {shown(place)} is not UTF-8 or has a backslash, which no list of images "
+                    "can hold; rename it"
+                )
+        if not files:
+            inside = [path for path in found.others if path.startswith(f"{name}/")]
+            there = f", but {_some(inside)}" if inside else ""
+            raise CcliError(
+                f"class folder {shown(place / name)} has no images ({', '.join(s[1:] for s in SUFFIXES)}){there}; add "
+                "some, or move it away"
+            )
+
+
+def _items(part: str, listed: dict[str, Listing], classes: list[str], names: list[str]) -> list[Item]:
+    images = listed[part].images if part in listed else {}
+    return [
+        (f"{part}/{name}/{file}", label, names[label])
+        for label, name in enumerate(classes)
+        for file in images.get(name, ())
+    ]
+
+
+def _some(names: list[str]) -> str:
+    more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
+    return ", ".join([*map(shown, names[:NAMED]), *more])
