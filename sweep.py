@@ -55,7 +55,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         prog="sweep.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--datasets", nargs="+", required=True, help="yaml stems in configs/datasets, or paths of feature bundles")
+    add(
+        "--datasets",
+        nargs="+",
+        required=True,
+        help="yaml stems in configs/datasets, or paths of feature bundles and of folders of pictures",
+    )
     add("--trainers", nargs="+", default=list(TRAINERS), help="default: all of them")
     add(
         "--shots",

@@ -10,7 +10,7 @@ Runs every method below on one data set, on the same shots, features and seeds, 
 deviation over seeds, best in bold, the difference to CCLI. What is done is skipped, so the same command goes on.
 
   DATASET  stem of a yaml in configs/datasets (concept_shapes ...), or the path of a feature bundle (.npz; without CoOp,
-           which needs images and a text tower)
+           which needs images and a text tower) or of a folder with a folder of pictures for each class
   SHOTS    training images per class, or "all" for 1 2 4 8 16; -1 is the whole training set
   CFG      stem of a yaml that every method has: demo_clip, rn50, rn101, vit_b32, vit_b16
 

@@ -8,6 +8,7 @@ usage() {
 Usage: bash scripts/<method>/main.sh DATASET SHOTS [CFG]
 
   DATASET  stem of a yaml in configs/datasets (concept_shapes ...), or the path of a feature bundle (.npz)
+           or of a folder with a folder of pictures for each class
   SHOTS    training images per class, or "all" for 1 2 4 8 16; -1 is the whole training set
   CFG      stem of a yaml in configs/trainers/TRAINER; demo_clip on concept_shapes and rn50 elsewhere by default
            (a bundle comes with its features: there CFG says only which constants)

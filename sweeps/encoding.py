@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ccli.bundles import read_bundle
 from ccli.errors import CcliError
 from ccli.features import BATCH, FeatureStore
+from ccli.photos import BENCHMARK
 
 from .execute import train_script
 from .plan import Run
@@ -116,12 +117,14 @@ def shares(missing: Sequence[Missing], nodes: int) -> list[Missing]:
 def encode(missing: Missing, lock: str) -> None:
     """Encode some images into the store that their run reads; under `lock`, beside others that encode other images."""
     from ccli.trainers.sources import ImageSource
+    from dassl.data.datasets import DATASET_REGISTRY
 
     train = train_script()
     cfg = train.setup_cfg(train.arguments(list(missing.run.argv)))
+    decoding = getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "decoding", BENCHMARK)
     device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
-    shared = ImageSource(cfg, SimpleNamespace(classnames=()), device).store
-    store = FeatureStore(shared.clip, shared.folder, shared.root, lock)
+    shared = ImageSource(cfg, SimpleNamespace(classnames=(), decoding=decoding), device).store
+    store = FeatureStore(shared.clip, shared.folder, shared.root, lock, decoding)
     if missing.views:
         store.views(missing.paths, *missing.views)
     else:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ccli.errors import CcliError, nearest
+from ccli.picture_folder import name_of, place_of
 from ccli.plots import LOOKS
 from ccli.tables import shots_name
 
@@ -19,10 +20,15 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 FOLDERS = sorted(path.name for path in (CONFIGS / "trainers").iterdir())
 TRAINERS = (*LOOKS, *(name for name in FOLDERS if name not in LOOKS))  # in the order of tables and legends
 NEED_IMAGES = ("CoOp",)  # not for bundles, which have no text tower
+STAND_FOR = {
+    "feature_bundle": "bundle: give the path of yours (.npz)", "folder": "folder of pictures: give the path of yours",
+}  # fmt: skip
+SEPARATORS = [mark for mark in (os.sep, os.altsep) if mark]
 PAPER_SHOTS = (1, 2, 4, 8, 16)
 OWN_FLAGS = {
     "DATASET.NUM_SHOTS": "--shots", "SEED": "--seeds", "TRAINER.NAME": "--trainers", "OUTPUT_DIR": "--output",
     "DATASET.ROOT": "--root", "DATASET.BUNDLE": "--datasets", "DATASET.NAME": "--datasets", "CFG_NAME": "--variant",
+    "DATASET.FOLDER": "--datasets",
 }  # fmt: skip
 
 
@@ -44,8 +50,9 @@ class Run(NamedTuple):
         return (self._replace(tests=()), *self.tests)
 
     def source(self) -> str:
-        """The file that its data set is given by: a bundle, or a yaml."""
-        key = "DATASET.BUNDLE" if "DATASET.BUNDLE" in self.argv else "--dataset-config-file"
+        """What its data set is given by: a bundle, a folder of pictures, or a yaml."""
+        keys = ("DATASET.BUNDLE", "DATASET.FOLDER", "--dataset-config-file")
+        key = next(key for key in keys if key in self.argv)
         return self.argv[self.argv.index(key) + 1]
 
 
@@ -53,7 +60,7 @@ class Run(NamedTuple):
 class Grid:
     """What is varied. `options` are KEY VALUE pairs, where a value may be several, separated by commas."""
 
-    datasets: Sequence[str]  # yaml stems, or paths of bundles
+    datasets: Sequence[str]  # yaml stems, or paths of bundles and of folders of pictures
     trainers: Sequence[str]
     shots: Sequence[int]
     seeds: Sequence[int]
@@ -103,26 +110,29 @@ def claimed_twice(runs: Sequence[Run]) -> dict[Path, list[Run]]:
 
 
 def data_set(name: str) -> tuple[str, Path, tuple[str, ...]]:
-    """(name in folders and tables, yaml, further options) of a yaml's stem or a bundle's path.
+    """(name in folders and tables, yaml, further options) of a yaml's stem, or the path of a bundle or of pictures.
 
-    Whether the bundle is there is for its runs to say: the others go on without it.
+    Whether the bundle or the folder is there is for its runs to say: the others go on without it.
 
     Raises:
         CcliError: there is no such yaml.
     """
+    folder = CONFIGS / "datasets"
     if name.endswith(".npz"):
         path = Path(name).expanduser().absolute()
-        return path.stem, CONFIGS / "datasets" / "feature_bundle.yaml", ("DATASET.BUNDLE", str(path))
-    yaml = CONFIGS / "datasets" / f"{name}.yaml"
-    known = sorted(path.stem for path in yaml.parent.glob("*.yaml") if path.stem != "feature_bundle")
-    if name == "feature_bundle":
-        raise CcliError("feature_bundle stands for any bundle: give the path of yours (.npz) in its place")
-    if name not in known:
-        raise CcliError(
-            f"unknown data set {name!r}; there are {', '.join(known)}, and paths of bundles (.npz)."
-            f"{nearest(name, known)}"
-        )
-    return name, yaml, ()
+        return path.stem, folder / "feature_bundle.yaml", ("DATASET.BUNDLE", str(path))
+    if name in STAND_FOR:
+        raise CcliError(f"{name} stands for any {STAND_FOR[name]} in its place")
+    known = sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in STAND_FOR)
+    if name in known:
+        return name, folder / f"{name}.yaml", ()
+    if any(mark in name for mark in SEPARATORS) or Path(name).expanduser().is_dir():
+        place = place_of(name, "")
+        return name_of(place), folder / "folder.yaml", ("DATASET.FOLDER", str(place))
+    raise CcliError(
+        f"unknown data set {name!r}; there are {', '.join(known)}, and paths of bundles (.npz) and of folders of "
+        f"pictures.{nearest(name, known)}"
+    )
 
 
 def configuration(trainer: str, cfg: str) -> Path:
@@ -141,8 +151,8 @@ def default_cfg(dataset: str) -> str:
 
 
 def _run(grid: Grid, dataset: str, trainer: str, shots: int, seed: int, variant: tuple[str, tuple[str, ...]]) -> Run:
-    stem = data_set(dataset)[0]
-    cfg = grid.cfg or default_cfg(stem)
+    stem, yaml, _ = data_set(dataset)
+    cfg = grid.cfg or default_cfg(yaml.stem if yaml.stem == "folder" else stem)
     if trainer == "ZeroshotCLIP" and not (CONFIGS / "trainers" / trainer / f"{cfg}.yaml").exists():
         cfg = cfg.rpartition("_")[0] or cfg  # it has one yaml a backbone: rn50 for rn50_plain
     run = _call(grid, dataset, trainer, cfg, shots, seed, variant)
@@ -158,13 +168,13 @@ def _call(
     grid: Grid, dataset: str, trainer: str, cfg: str, shots: int, seed: int, variant: tuple[str, tuple[str, ...]],
     further: tuple[str, ...] = (), place: str = "",
 ) -> Run:  # fmt: skip
-    stem, yaml, bundle = data_set(dataset)
+    stem, yaml, place_given = data_set(dataset)
     folder = Path(grid.output).absolute() / stem / trainer / f"{cfg}_{shots}shots" / variant[0] / place / f"seed{seed}"
     named = ("CFG_NAME", f"{cfg}/{variant[0]}") if variant[0] else ()
     argv = (
         "--skip-done", "--root", grid.root, "--seed", str(seed), "--trainer", trainer,
         "--dataset-config-file", str(yaml), "--config-file", str(configuration(trainer, cfg)),
-        "--output-dir", str(folder), *further, "DATASET.NUM_SHOTS", str(shots), *named, *bundle, *variant[1],
+        "--output-dir", str(folder), *further, "DATASET.NUM_SHOTS", str(shots), *named, *place_given, *variant[1],
     )  # fmt: skip
     title = "/".join(filter(None, (cfg, variant[0])))
     words = [stem, trainer, title, shots_name(shots), f"seed {seed}", place.replace("_", " ", 1)]
