@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -17,7 +18,7 @@ from helpers import ROOT, config, run_here, script
 from picture_folders import args, draw, fill
 
 from ccli.errors import CcliError
-from ccli.runs import read_record
+from ccli.runs import read_record, same_record
 
 
 @pytest.fixture
@@ -144,3 +145,12 @@ def test_scripts_take_folders_from_where_the_caller_is(tmp_path, pets):
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
         expected = given if given == "dtd" else f"{tmp_path}/{given}"
         assert f"--datasets {expected} --shots" in done.stdout, done.stderr
+
+
+def test_it_makes_no_difference_where_the_folder_lies(tmp_path, pets):
+    moved = tmp_path / "elsewhere" / "my pets"
+    shutil.copytree(pets, moved)
+    for folder in (pets, moved):
+        run_here(*args(folder, folder.parent / "run", "FEATURES.CROPS", 2))  # crops depend on a picture's name
+    first, second = (read_record(folder.parent / "run") for folder in (pets, moved))
+    assert same_record(first, second) == [] and first["config"] == second["config"]
