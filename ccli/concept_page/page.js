@@ -107,7 +107,7 @@ function confusion(label, { class: other, as, from, parts }) {
 function classParts(k) {
   const one = data.classes[k];
   const box = make("div", { class: "opened" });
-  if (one.images.length) box.append(pictures(one.images));
+  if (one.images.some((index) => data.images[index].uri)) box.append(pictures(one.images));
   box.append(make("h4", {}, "What marks it"), explanation(one.marks, "above the mean logit"));
   box.append(...one.confused.map((pair) => confusion(k, pair)));
   if (!one.confused.length) box.append(make("p", { class: "note" }, "It is not confused with any class."));
