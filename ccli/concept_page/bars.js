@@ -54,9 +54,10 @@ function bar(value, low, high) {
 // it is longer than all `single` ones before it: the sum of a thousand concepts would leave nothing to see of them.
 function barTable(caption, lines, sumName, sum, single = lines.length) {
   const values = lines.map(([, value]) => value);
-  const longest = Math.max(...values.slice(0, single).map(Math.abs));
+  const alone = values.slice(0, single);
+  const longest = Math.max(...alone.map(Math.abs));
   const drawn = values.map((value) => Math.min(Math.max(value, -longest), longest));
-  const [low, high, digits] = [Math.min(0, ...drawn), Math.max(0, ...drawn), decimals([...values, sum])];
+  const [low, high, digits] = [Math.min(0, ...drawn), Math.max(0, ...drawn), decimals(alone)];
   const rows = lines.map(([label, value]) =>
     make("tr", { "data-value": value }, make("th", { scope: "row" }, label), bar(value, low, high),
       make("td", {}, signed(value, digits))),
