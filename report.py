@@ -1,4 +1,7 @@
-"""One page about finished runs, to be opened in a browser without a network, and the same figures for a paper."""
+"""One page about finished runs, to be opened in a browser without a network, and the same figures for a paper.
+
+With --concepts, a page about one run of CCLI instead: what it saw.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ examples:
     python report.py output/dtd output/eurosat --to few_shot.html --against CCLI --published published.csv
   The figures alone, each as PDF and PNG (curves_<data set>, curves_average, time):
     python report.py output --figures figures
+  What one run of CCLI saw: its concepts with the images behind them, its classes, and test images explained:
+    python report.py --concepts output/dtd/CCLI/vit_b16_16shots/seed1 --to concepts.html
 
 The page holds the tables, paired tests, curves with error bars, time, per-class accuracy and confusion of any run you
 choose, chosen hyper-parameters and versions. Runs that failed or cannot be read are named here and in the page, and
@@ -44,12 +49,29 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("output", nargs="+", metavar="OUTPUT", help="folder of runs (result.json at any depth)")
-    parser.add_argument("--to", metavar="HTML", help="the page (default: report.html, unless --figures is given)")
+    parser.add_argument("output", nargs="*", metavar="OUTPUT", help="folder of runs (result.json at any depth)")
+    parser.add_argument("--concepts", metavar="RUN", help="in place of OUTPUT: a run of CCLI whose concepts to show")
+    parser.add_argument(
+        "--to",
+        metavar="HTML",
+        help="the page (default: report.html, unless --figures is given; concepts.html with --concepts)",
+    )
     parser.add_argument("--figures", metavar="DIR", help="a folder for the figures as PDF and PNG")
     parser.add_argument("--against", metavar="TRAINER", help="differences to this trainer, too")
     parser.add_argument("--published", metavar="CSV", help="published numbers in marked rows (see parse_test_res.py)")
     return parser
+
+
+def check(parser: Parser, args: argparse.Namespace) -> None:
+    """Ends with an error where options are missing or do not go together."""
+    if args.concepts is None:
+        if not args.output:
+            parser.error("the following arguments are required: OUTPUT (or --concepts RUN)")
+        return
+    others = {"OUTPUT": args.output, "--figures": args.figures, "--against": args.against}
+    for name, value in (others | {"--published": args.published}).items():
+        if value:
+            parser.error(f"argument --concepts: not allowed with {name}")
 
 
 def read_runs(folders: list[str]) -> tuple[Found, list[str]]:
@@ -134,11 +156,25 @@ def report(args: argparse.Namespace) -> None:
         print(f"{args.figures}: {', '.join(path.name for path in paths)}")
 
 
+def report_concepts(args: argparse.Namespace) -> None:
+    """The page about one run, and a line on stdout."""
+    from ccli.concept_page import render_concepts
+    from ccli.concept_page.contents import contents
+
+    target = Path(args.to or "concepts.html")
+    data = contents(args.concepts)
+    write_page(target, render_concepts(data))
+    counts = f"{len(data['concepts'])} concepts, {len(data['classes'])} classes and {len(data['examples'])} test images"
+    print(f"{target}: a page on {counts}")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    check(parser, args)
     try:
-        report(args)
+        report(args) if args.concepts is None else report_concepts(args)
     except (CcliError, OSError) as error:
         print(f"report.py: error: {error}", file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import script
 from linear_run import LinearRun, adds_up, by_name, data_of, drawn, large_page, made, near, page_of, record_of
 from PIL import Image
 
@@ -229,3 +230,31 @@ def test_a_thousand_classes_fit(tmp_path):
     assert (len(data["classes"]), data["many"], len(data["examples"])) == (1000, True, 200)
     assert sum(bool(one["uri"]) for one in data["images"]) > 500
     assert any("to keep the page small" in note for note in data["notes"])
+
+
+# report.py --concepts
+
+
+def report(*argv):
+    return script("report").main([str(argument) for argument in argv])
+
+
+def test_the_command_writes_the_page(tmp_path, run, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ccli.concept_page.contents.contents", lambda folder: made(run, dataset=folder))
+    assert report("--concepts", "some/run") == 0
+    assert capsys.readouterr().out == "concepts.html: a page on 12 concepts, 4 classes and 8 test images\n"
+    assert "What a run of CCLI saw in some/run" in (tmp_path / "concepts.html").read_text()
+    assert report("--concepts", "some/run", "--to", "pages/a.html") == 0 and (tmp_path / "pages/a.html").exists()
+
+
+@pytest.mark.parametrize("argv, words", [
+    ([], "the following arguments are required: OUTPUT (or --concepts RUN)"),
+    (["out", "--concepts", "run"], "argument --concepts: not allowed with OUTPUT"),
+    (["--concepts", "run", "--figures", "f"], "argument --concepts: not allowed with --figures"),
+    (["--concepts", "run", "--against", "GDA"], "argument --concepts: not allowed with --against"),
+])  # fmt: skip
+def test_what_does_not_go_together(capsys, argv, words):
+    with pytest.raises(SystemExit, match="2"):
+        report(*argv)
+    assert capsys.readouterr().err == f"report.py: error: {words}; see report.py --help\n"
