@@ -76,6 +76,19 @@ class ConceptSpace(nn.Module):
         return torch.cat([F.normalize(part, dim=-1) for part in parts], dim=-1).div_(len(parts) ** 0.5)
 
 
+def centred_rows(vectors: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Concepts less their mean, as unit rows [I, D], each times its weight.
+
+    Args:
+        vectors: concepts [I, D]; one that is the mean has no direction, and gets a row of zeros.
+        weights: [I]
+    """
+    rows = vectors - vectors.mean(0)
+    lengths = rows.norm(dim=-1, keepdim=True)
+    rows = torch.where(lengths > 1e-6, rows / lengths.clamp_min(1e-6), 0)
+    return rows if weights is None else rows * weights[:, None]
+
+
 def axes(vectors: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
     """The principal directions of centred concepts, each times the square root of its singular value (largest: 1).
 
@@ -83,17 +96,12 @@ def axes(vectors: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Te
     root, images would have the inner products of their similarities to the concepts.
 
     Args:
-        vectors: concepts [I, D]; centred, then given unit rows.
-        weights: of each concept [I], of its row.
+        vectors, weights: as `centred_rows` takes them.
 
     Returns:
         [D, R], R the rank.
     """
-    rows = vectors - vectors.mean(0)
-    lengths = rows.norm(dim=-1, keepdim=True)
-    rows = torch.where(lengths > 1e-6, rows / lengths.clamp_min(1e-6), 0)  # a concept that is the mean has no direction
-    if weights is not None:
-        rows = rows * weights[:, None]
+    rows = centred_rows(vectors, weights)
     _, values, directions = torch.linalg.svd(rows, full_matrices=False)
     kept = values > 1e-5 * values[0]
     return directions[kept].T * (values[kept] / values[0]).sqrt()
