@@ -9,7 +9,6 @@ the light or the style. Prints a mean for each kind of part; --to writes every e
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from ccli.datasets.scenes.truth import words_of_images
 
 from ccli.atomic import moved_into_place
 from ccli.errors import CcliError
+from ccli.run_folder import load_run
 from ccli.runs import read_record
 
 
@@ -38,14 +38,14 @@ class Found(NamedTuple):
 def quality(folder: Path) -> list[Found]:
     """Every entry that names a part which some training images of this run hold and others do not."""
     record = read_record(folder)
-    written = json.loads((folder / "concepts.json").read_text(encoding="utf-8"))
     if record["dataset"] != "concept_shapes":
         raise CcliError(f"{folder} is a run on {record['dataset']}; what is in its pictures is not known")
-    truth = [_words(Path(path)) for path in written["images"]]
+    concepts = load_run(folder).concepts
+    truth, behind = [_words(Path(path)) for path in concepts.images], dict(zip(concepts.names, concepts.picks))
     found = []
     for entry in kinds_of_words():
         holds = [entry in words for words in truth]
-        picks = written["concepts"].get(entry)
+        picks = behind.get(entry)
         if picks and 0 < sum(holds) < len(holds):
             found.append(Found(entry, len(picks), sum(holds[k] for k in picks) / len(picks), sum(holds) / len(holds)))
     return found

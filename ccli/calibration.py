@@ -53,7 +53,7 @@ def calibrate(pairs: Iterable[tuple[object, Split]], fitted_on: str) -> Calibrat
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """T in [0.01, 100] under which labels are likeliest, four digits of it; logits [n, N], labels [n].
+    """T in [0.01, 100] under which labels are likeliest, three digits of it; logits [n, N], labels [n].
 
     The labels' loss is -sum (1 - e) log p_label + e / N sum_classes log p, with e = 1 / (n + 2): convex in 1 / T, and
     at its least where its derivative is 0. Logits that say nothing (each row constant) give 1.
@@ -75,7 +75,7 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
     if float((logits - logits.mean(1, keepdim=True)).abs().max()) < 1e-9:
         return 1.0
-    return float(f"{1 / _root(slopes, 1 / HIGHEST, 1 / LOWEST):.4g}")
+    return float(f"{1 / _root(slopes, 1 / HIGHEST, 1 / LOWEST):.3g}")
 
 
 def _root(slopes: Callable[[float], tuple[float, float]], low: float, high: float) -> float:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .concepts.gallery import Concepts
 from .concepts.representation import ConceptSpace, centred_rows
 from .methods.concept_inference import ConceptInference
 
@@ -33,6 +34,61 @@ class Parts:
     concepts: torch.Tensor
     constant: torch.Tensor
     cosines: torch.Tensor
+
+    def row(self, k: int) -> Parts:
+        """Those of one image."""
+        return Parts(*(x[k] for x in vars(self).values()))
+
+    def __sub__(self, other: Parts) -> Parts:
+        return Parts(*(a - b for a, b in zip(vars(self).values(), vars(other).values())))
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A concept with its part of a number, the image's cosine with it, and the training images that made it."""
+
+    concept: str
+    part: float
+    cosine: float
+    images: list[str]
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """What one number is made of; zero_shot + class_texts + constant + others + the concepts' parts = total.
+
+    what: a class, or two; others: the sum over the concepts that are not listed.
+    """
+
+    what: str
+    total: float
+    zero_shot: float
+    class_texts: float
+    constant: float
+    others: float
+    concepts: list[Reason]
+
+
+def reasons(what: str, parts: Parts, concepts: Concepts, most_for: int, most_against: int) -> Reasons:
+    """The strongest concepts of one image's parts by name, the others as one."""
+    chosen = strongest(parts.concepts, most_for, most_against)
+    listed = [
+        Reason(
+            concepts.names[k], float(parts.concepts[k]), float(parts.cosines[k]),
+            [concepts.images[row] for row in concepts.picks[k]],
+        )
+        for k in chosen
+    ]  # fmt: skip
+    others = parts.concepts.sum() - parts.concepts[chosen].sum()
+    sums = (parts.total, parts.zero_shot, parts.class_texts.sum(), parts.constant, others)
+    return Reasons(what, *map(float, sums), listed)
+
+
+def strongest(values: torch.Tensor, most_for: int, most_against: int) -> list[int]:
+    """The places of the largest values above 0 and of the smallest below, largest first."""
+    order = values.argsort(descending=True, stable=True)
+    up, down = order[:most_for], order[max(len(order) - most_against, 0) :]
+    return [int(k) for k in up if values[k] > 0] + [int(k) for k in down if values[k] < 0]
 
 
 @torch.no_grad()

@@ -55,9 +55,13 @@ def random_crop(
     Raises:
         CcliError: the image is unreadable or too large (named).
     """
+    return random_crop_of(open_image(source, decoding), size, interpolation, scale, rng)
+
+
+def random_crop_of(image, size: int, interpolation: str, scale: tuple[float, float], rng: random.Random) -> np.ndarray:
+    """The same of a picture that is open (Pillow's, RGB)."""
     from PIL import Image
 
-    image = open_image(source, decoding)
     left, top, w, h = _random_box(*image.size, scale, rng)
     image = image.crop((left, top, left + w, top + h)).resize((size, size), _resampling(interpolation))
     return np.asarray(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image)

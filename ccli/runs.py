@@ -1,6 +1,6 @@
 """A run's record: the file `result.json`, written last, so that a run is done if and only if it exists.
 
-Fields of a record (all required, but for the two of an evaluation):
+Fields of a record (all required, but for calibration and those of evaluations and sweeps):
 
     version           int, the layout of the file; filled in by `write_record`
     dataset trainer cfg backbone    str
@@ -14,6 +14,9 @@ Fields of a record (all required, but for the two of an evaluation):
     predictions       list of int labels, one per test image, in test order
     labels            list of int, the true ones, likewise
     hyper_parameters  dict
+    calibration       {"temperature": above 0, "fitted_on": one of FITTED_ON, "ece", "ece_uncalibrated": 0 to 1}: what
+                      logits are divided by before they become probabilities, the images that it comes from, and the
+                      expected calibration error of the test images' probabilities, with it and without
     seconds           dict phase -> seconds
     versions          dict, see `versions`
     config            str or dict
@@ -108,6 +111,17 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "versions": _DICT,
     "config": (lambda v: isinstance(v, str | dict), "a string or a dict"),
 }
+FITTED_ON = ("validation", "cross-validation", "none")
+
+
+def _is_calibration(value: Any) -> bool:
+    if not isinstance(value, Mapping) or value.get("fitted_on") not in FITTED_ON:
+        return False
+    numbers = [value.get(name) for name in ("temperature", "ece", "ece_uncalibrated")]
+    return all(map(_is_number, numbers)) and numbers[0] > 0 and all(0 <= x <= 1 for x in numbers[1:])
+
+
+CALIBRATED = {"calibration": (_is_calibration, "a dict of temperature, fitted_on, ece and ece_uncalibrated")}
 OF_EVALUATIONS = {"run": _TEXT, "trained_on": _TEXT}
 OF_SWEEPS = {"batched": (lambda v: _is_int(v) and v >= 2, "an integer of 2 or more")}
 
@@ -122,7 +136,7 @@ def _problem(record: Any) -> str | None:
     for name in FIELDS:
         if name not in record:
             return f"has no field {name!r}"
-    for name, (good, words) in (FIELDS | OF_EVALUATIONS | OF_SWEEPS).items():
+    for name, (good, words) in (FIELDS | CALIBRATED | OF_EVALUATIONS | OF_SWEEPS).items():
         if name in record and not good(record[name]):
             return f"has {name} = {repr(record[name])[:60]}, which should be {words}"
     return _contradiction(record)

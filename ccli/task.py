@@ -39,7 +39,8 @@ class FewShotTask:
     """Classes with their text features, the shots, and what may be chosen and tested on.
 
     text_features: [N, D] unit rows, or None (a bundle without); text_norms: [N], their length before normalisation.
-    logit_scale: exp(logit_scale) of the model. concept_features: [I, D] unit rows of text concepts, or None.
+    logit_scale: exp(logit_scale) of the model. concept_features: [I, D] unit rows of text concepts, or None;
+    concept_kinds: [I], or () where they have none.
     """
 
     classnames: tuple[str, ...]
@@ -51,6 +52,7 @@ class FewShotTask:
     test: Split
     concepts: tuple[str, ...] = ()
     concept_features: torch.Tensor | None = None
+    concept_kinds: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -83,8 +85,8 @@ class FewShotTask:
         """The same task with a part of its text concepts."""
         if self.concept_features is None:
             return self
-        names = tuple(self.concepts[k] for k in rows.tolist())
-        return replace(self, concepts=names, concept_features=self.concept_features[rows])
+        names, kinds = (tuple(x[k] for k in rows.tolist()) if x else () for x in (self.concepts, self.concept_kinds))
+        return replace(self, concepts=names, concept_kinds=kinds, concept_features=self.concept_features[rows])
 
     def fold(self, kept: torch.Tensor, held: torch.Tensor) -> tuple[FewShotTask, Split]:
         """A task with only the `kept` training rows and without validation set, and the `held` ones to choose on."""

@@ -1,24 +1,28 @@
 """Ablations: the table by hand, the figure, what concepts find, and the script that makes the runs."""
 
-import json
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
 from ccli.datasets.scenes.captions import all_words, kinds_of_words, words_of_scene
 from ccli.datasets.scenes.classes import CLASSES
 from ccli.datasets.scenes.render import render
 from ccli.datasets.scenes.sample import class_scene, generator
 from ccli.datasets.scenes.truth import words_of_images
-from helpers import ROOT
+from helpers import ROOT, unit_rows
 from PIL import Image
 
 from benchmarks import ablation as ablation_script
 from benchmarks import concept_quality
 from ccli.ablation import ablation, ablation_table
+from ccli.classifier import Classifier
+from ccli.concepts.gallery import Concepts
 from ccli.errors import CcliError
+from ccli.methods.zero_shot import ZeroShot
+from ccli.run_folder import save
 from ccli.runs import write_record
 
 METHOD = {"SEED": 0, "CFG_NAME": "", "TRAINER": {"K": 3, "SOURCE": "visual"}, "FEATURES": {"K": 1}}
@@ -101,7 +105,9 @@ def test_precision_at_k_by_hand(tmp_path, capsys, monkeypatch):
     images = [f"/x/train/{name.replace(' ', '_')}/{k:03d}.png" for name in (red, blue) for k in range(4)]
     write_record(tmp_path / "run", record(1, 2, seed=1, dataset="concept_shapes"))
     picks = {"red": [0, 1, 7], "blue": [4, 5, 6], "scarlet": [5, 6, 7], "something else": [0, 1, 2]}
-    (tmp_path / "run/concepts.json").write_text(json.dumps({"images": images, "concepts": picks}))
+    rows, kinds, labels = unit_rows(4, 8), ("a kind",) * 4, [0] * 4 + [1] * 4
+    concepts = Concepts(tuple(picks), kinds, rows, torch.ones(4), list(picks.values()), images, labels)
+    save(Classifier(ZeroShot(unit_rows(2, 8), 1.0), "CCLI", (red, blue), 8, concepts=concepts), tmp_path / "run")
     found = {one.entry: (one.precision, one.chance) for one in concept_quality.quality(tmp_path / "run")}
     assert found == {"red": (2 / 3, 0.5), "blue": (1.0, 0.5), "scarlet": (0.0, 0.5)}
     monkeypatch.setattr(sys, "argv", ["x", str(tmp_path / "run"), "--to", str(tmp_path / "all.md")])
@@ -110,7 +116,6 @@ def test_precision_at_k_by_hand(tmp_path, capsys, monkeypatch):
     assert [cell.strip() for cell in cells[-1]] == ["all", "3", "56", "50"]  # (67 + 100 + 0) / 3
     assert "scarlet" in (tmp_path / "all.md").read_text()
     write_record(tmp_path / "other", record(1, 2, seed=1, dataset="dtd"))
-    (tmp_path / "other/concepts.json").write_text(json.dumps({"images": [], "concepts": {}}))
     monkeypatch.setattr(sys, "argv", ["x", str(tmp_path / "other")])
     assert concept_quality.main() == 2 and "is a run on dtd" in capsys.readouterr().err
 

@@ -160,24 +160,29 @@ def files(folder):
 @pytest.mark.parametrize("bundle", ["val", "none"])
 @pytest.mark.parametrize("trainer", [*FITTED, *TRAINED, "CCLI"])
 def test_a_run_that_is_cut_off_after_training_ends_as_it_would_have(bundles, tmp_path, monkeypatch, trainer, bundle):
-    """Before anything is chosen, before the head is kept and before the record: each time the same record."""
+    """Before anything is chosen, before the head, the classifier and the record are kept: each time the same record."""
+    from ccli.trainers import base
+
     argv = args(bundles[bundle], tmp_path / "run", trainer, "TRAIN.CHECKPOINT_FREQ", 0)
     run_here(*args(bundles[bundle], tmp_path / "whole", trainer, "TRAIN.CHECKPOINT_FREQ", 0))
-    for step_of_the_end in ("select", "save_model", "record"):
+    for step_of_the_end in ("select", "save_model", "write_classifier", "write_record"):
         cut = build(*argv)
-        original = getattr(type(cut), step_of_the_end)
+        owner = base if hasattr(base, step_of_the_end) else type(cut)
+        original = getattr(owner, step_of_the_end)
 
         def stop(self, *given, original=original, name=step_of_the_end, **named):
             if name != "save_model" or hasattr(self, "selected_by"):
                 raise KeyboardInterrupt
             return original(self, *given, **named)
 
-        monkeypatch.setattr(type(cut), step_of_the_end, stop)
+        monkeypatch.setattr(owner, step_of_the_end, stop)
         with pytest.raises(KeyboardInterrupt):
             cut.train()
         monkeypatch.undo()
     run_here(*argv)
     assert same_record(read_record(tmp_path / "whole"), read_record(tmp_path / "run")) == []
+    for name in ("classifier.json", "classifier.safetensors"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
 
 
 def test_coops_schedule():

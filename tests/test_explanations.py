@@ -56,7 +56,8 @@ def test_parts_in_a_space_against_the_pseudo_inverse(class_axes, source):
         b = head.network.weight[:, start : start + width].detach().double().numpy()
         x = x.double().numpy()
         length = np.linalg.norm(moved @ p, axis=1, keepdims=True) * len(groups) ** 0.5
-        found.append(0.7 * (moved @ x.T) * (direction.double().numpy() @ b / length @ (np.linalg.pinv(x.T, rcond=1e-5) @ p).T))
+        share = direction.double().numpy() @ b / length
+        found.append(0.7 * (moved @ x.T) * (share @ (np.linalg.pinv(x.T, rcond=1e-5) @ p).T))
         start += width
     if class_axes:
         close(parts.class_texts, found.pop(0))

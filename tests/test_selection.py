@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import math
 
 import numpy as np
@@ -13,6 +12,7 @@ from scipy.special import log_softmax
 from ccli import selection
 from ccli.concepts.discovery import discover
 from ccli.errors import CcliError
+from ccli.run_folder import load_run
 from ccli.task import Split
 
 
@@ -96,13 +96,15 @@ def test_a_fold_takes_the_views_along():
 
 
 def trained(folder, *opts, poison=(), monkeypatch=None, val=8, **run):
-    """A finished CCLI run on a bundle; the named parts hold NaN instead of features."""
+    """A finished CCLI run on a bundle; the named parts hold NaN instead of features, or the opposite of them: "val",
+    which the temperature of its probabilities is fitted on."""
     for part in poison:
         clean = getattr(BundleSource, part)
 
-        def broken(self, clean=clean):
+        def broken(self, clean=clean, part=part):
             split = clean(self)
-            return Split(torch.full_like(split.features, float("nan")), split.labels)
+            nothing = -split.features if part == "val" else torch.full_like(split.features, float("nan"))
+            return Split(nothing, split.labels)
 
         monkeypatch.setattr(BundleSource, part, broken)
     folder.mkdir(exist_ok=True)
@@ -224,9 +226,10 @@ def test_each_fold_discovers_concepts_in_its_own_images(tmp_path, monkeypatch):
         assert torch.equal(features, train.features[kept])
         assert torch.equal(vectors, discover(trainer.task.concept_features, train.features[kept], 3)[0])
     # what is written for people to look at comes from the whole fit, not from the last fold
-    written = json.loads((tmp_path / "run" / "concepts.json").read_text())
+    written = load_run(tmp_path / "run").concepts
     _, picks = discover(trainer.task.concept_features, train.features, 3)
-    assert list(written["concepts"].values()) == picks.tolist() and len(written["images"]) == 24
+    assert written.picks == picks.tolist() and written.labels == train.labels.tolist()
+    assert written.names == trainer.task.concepts and written.images == [""] * 24
 
 
 def test_one_shot_without_validation_takes_the_constants(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,10 +15,11 @@ from dassl.metrics import compute_accuracy
 
 from ccli import selection
 from ccli.batches import FeatureBatches
+from ccli.calibration import Calibration
 from ccli.clip import PRECISIONS
 from ccli.errors import CcliError, nearest
 from ccli.methods.training import step, train
-from ccli.runs import fingerprint, is_done, is_evaluation, read_record, versions, write_record
+from ccli.runs import is_done, is_evaluation, read_record, write_record
 from ccli.task import FewShotTask, Split
 
 from .checkpoints import (
@@ -33,10 +35,10 @@ from .checkpoints import (
     write_run,
 )
 from .classes import check_trainable, class_ids_of, class_subset
+from .finished import Confidence, Held, calibration, calibration_in, write_classifier
 from .options import plain_config
+from .records import evaluation_record, record_of
 from .sources import check_has_text, feature_source, make_task
-
-OF_THE_RUN = ("trainer", "cfg", "backbone", "shots", "seed", "protocol", "selected_by", "hyper_parameters")
 
 
 def extend_cfg(cfg) -> None:
@@ -113,6 +115,7 @@ class FeatureTrainer(TrainerX):
             dataset=dataset, num_classes=self.num_classes, lab2cname=self.lab2cname, train_loader_x=None,
             train_loader_u=None, val_loader=self.val_loader, test_loader=self.test_loader,
         )  # fmt: skip
+        self.held, self.calibration = Held(), Calibration()
         self.subset: torch.Tensor | None = None  # columns of the logits that are classes of this data set
         self.loaded: tuple[str, int | None] | None = None  # what load_model was given: a run's folder, an epoch
 
@@ -195,6 +198,18 @@ class FeatureTrainer(TrainerX):
             protocol = {"validation": "validation", "nothing": "fixed"}[self.authors_chose_on]
         return selection.selected_by(protocol, self.task)
 
+    def held_out(self, how: str, fit=None) -> Iterator[tuple[torch.nn.Module, Split]]:
+        """Heads and images to choose on; those of folds give the temperature, too, once `set_chosen` was called."""
+        pairs = selection.held_out(how, self.task, self.head, fit or self.fit, self.cfg.SEED)
+        return self.held.through(pairs, selection.MAX_FOLDS) if how == "cross-validation" else pairs
+
+    def set_chosen(self, **values: float) -> dict[str, float]:
+        """Set hyper-parameters that are buffers of the head, in it and in the heads of folds."""
+        for head in (self.head, *(head for head, _ in self.held.pairs)):
+            for name, value in values.items():
+                getattr(head, name).fill_(value)
+        return values
+
     def select(self) -> tuple[str, dict]:
         """Choose hyper-parameters and set them in the head: (what they were chosen on, their values)."""
         return "none", {}
@@ -211,16 +226,19 @@ class FeatureTrainer(TrainerX):
         self.seconds["fit"] += time.time() - self._started
         with self._clock("select"):
             self.selected_by, self.hyper_parameters = self.select()
+            self.calibration = calibration(self)
         self.save_model(max(self.max_epoch - 1, 0), self.output_dir)
         for name, value in self.hyper_parameters.items():
             print(f"{name} = {value} (selected by: {self.selected_by})")
         with self._clock("test"):
             super().after_train()
+        write_classifier(self)
         if not self.cfg.TEST.NO_TEST and self.cfg.TEST.SPLIT == "test":  # a record speaks of test images
-            write_record(self.output_dir, self.record())
+            write_record(self.output_dir, record_of(self))
 
     def test(self, split: str | None = None) -> float:
         """As in Dassl. After load_model, a record of the evaluation, or a line that says why there is none."""
+        self.confidence = Confidence()
         if self.loaded is None:
             return super().test(split)
         with self._clock("test"):
@@ -229,14 +247,16 @@ class FeatureTrainer(TrainerX):
         if reason:
             print(f"No record is written: {reason}")
         else:
-            record = self.evaluation_record(self.loaded[0])
+            record = evaluation_record(self, self.loaded[0])
             refuse_another_record(self.output_dir, record)
             write_record(self.output_dir, record)
         return result
 
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:
         logits = self.head(input)
-        return logits if self.subset is None else logits[:, self.subset]
+        logits = logits if self.subset is None else logits[:, self.subset]
+        self.confidence.add(logits, self.calibration.temperature)
+        return logits
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load a finished run's head; where this data set has a subset of its classes, restrict the logits to them."""
@@ -255,42 +275,9 @@ class FeatureTrainer(TrainerX):
         if HEAD in self._models:
             self._models[HEAD] = self.head
         known, wanted = read_classes(directory), class_ids_of(self.dm.dataset)
+        self.calibration = calibration_in(directory)
         same = self.reads_class_names or known == wanted
         self.subset = None if same else class_subset(known, wanted).to(self.device)
-
-    def record(self) -> dict:
-        """The record of the run that was trained here."""
-        cfg = self.cfg
-        return {
-            "trainer": cfg.TRAINER.NAME, "cfg": cfg.CFG_NAME, "backbone": self.source.backbone,
-            "shots": cfg.DATASET.NUM_SHOTS, "seed": cfg.SEED, "protocol": cfg.PROTOCOL, "selected_by": self.selected_by,
-            "hyper_parameters": self.hyper_parameters, **self._tested(),
-            **({"batched": self.batched} if self.batched else {}),
-        }  # fmt: skip
-
-    def evaluation_record(self, folder: str) -> dict:
-        """The record of the finished run in `folder` on this data set."""
-        run, tested = read_record(folder), self._tested()
-        elsewhere = {} if run["dataset"] == tested["dataset"] else {"trained_on": run["dataset"]}
-        return {key: run[key] for key in OF_THE_RUN} | tested | elsewhere | {"run": fingerprint(run)}
-
-    def _tested(self) -> dict:
-        """What a record says of the test images and of this process, from the evaluator's counts."""
-        true, predicted = self.evaluator._y_true, self.evaluator._y_pred
-        correct, total = [0] * self.num_classes, [0] * self.num_classes
-        for label, guess in zip(true, predicted):
-            total[label] += 1
-            correct[label] += label == guess
-        return {
-            "dataset": getattr(self.dm.dataset, "short_name", "") or self.cfg.DATASET.NAME,
-            "correct": sum(correct), "total": sum(total), "accuracy": 100 * sum(correct) / sum(total),
-            "per_class": [
-                {"name": name, "correct": correct[k], "total": total[k]} for k, name in self.lab2cname.items()
-            ],
-            "predictions": list(predicted), "labels": list(true),
-            "seconds": {k: round(v, 3) for k, v in self.seconds.items()},
-            "versions": versions(), "config": plain_config(self.cfg),
-        }  # fmt: skip
 
     def _loader(self, split: Split, train: bool = False) -> FeatureBatches:
         node = self.cfg.DATALOADER.TRAIN_X if train else self.cfg.DATALOADER.TEST

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from dassl.engine import TRAINER_REGISTRY
 
 from ccli import selection
 from ccli.concepts import representation
-from ccli.concepts.discovery import SOURCES, concept_vectors, discover, some_of
+from ccli.concepts.discovery import SOURCES, concept_vectors, some_of
 from ccli.concepts.representation import KINDS
 from ccli.errors import CcliError, nearest
 from ccli.methods import concept_inference
@@ -18,7 +16,6 @@ from ccli.task import FewShotTask
 
 from .base import FeatureTrainer
 from .base import extend_cfg as extend_base
-from .checkpoints import write_json
 
 NETWORKS = ("mlp", "convex")
 CRITERIA = ("accuracy", "likelihood")
@@ -93,10 +90,6 @@ class CCLI(FeatureTrainer):
         task = super().make_task()
         return task.of_concepts(some_of(len(task.concepts), self.cfg.TRAINER.CCLI.NUM_CONCEPTS))
 
-    def _set_up(self) -> None:
-        super()._set_up()
-        self._write_concepts()
-
     def make_optim(self, head: torch.nn.Module, task: FewShotTask):
         if self.cfg.TRAINER.CCLI.NETWORK == "convex":
             return None, None
@@ -109,19 +102,8 @@ class CCLI(FeatureTrainer):
         alphas, alpha = [node.ALPHA * a for a in sorted(node.ALPHAS)], node.ALPHA
         self.head.eval()
         if how in selection.HELD_OUT:
-            pairs = selection.held_out(how, self.task, self.head, self.fit, self.cfg.SEED)
-            alpha = selection.choose(alphas, selection.score(pairs, alphas, node.CRITERION))
-        self.head.alpha.fill_(alpha)
-        return how, {"alpha": alpha}
+            alpha = selection.choose(alphas, selection.score(self.held_out(how), alphas, node.CRITERION))
+        return how, self.set_chosen(alpha=alpha)
 
     def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
         return concept_inference.from_state(state)
-
-    def _write_concepts(self) -> None:
-        """Which training images are behind each visual concept: concepts.json in the run's folder."""
-        if self.cfg.TRAINER.CCLI.SOURCE != "visual":
-            return
-        _, picks = discover(self.task.concept_features, self.task.train.features, self.cfg.TRAINER.CCLI.TOP_K)
-        images = [item.impath for item in self.dm.dataset.train_x]
-        concepts = dict(zip(self.task.concepts, picks.tolist()))
-        write_json(Path(self.output_dir) / "concepts.json", {"images": images, "concepts": concepts})

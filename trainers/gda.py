@@ -39,10 +39,8 @@ class GDA(FeatureTrainer):
     def select(self) -> tuple[str, dict]:
         how, a = self.chosen_on(), self.cfg.TRAINER.GDA.WEIGHT
         if how in selection.HELD_OUT:
-            pairs = selection.held_out(how, self.task, self.head, self.fit, self.cfg.SEED)
-            a = selection.choose(gda.CANDIDATES, selection.score(pairs, gda.CANDIDATES))
-        self.head.a.fill_(a)
-        return how, {"a": a}
+            a = selection.choose(gda.CANDIDATES, selection.score(self.held_out(how), gda.CANDIDATES))
+        return how, self.set_chosen(a=a)
 
     def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
         return gda.from_state(state)

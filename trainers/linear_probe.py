@@ -45,12 +45,16 @@ class LinearProbe(FeatureTrainer):
         if how in ("validation", "test", "cross-validation"):
             c = linear_probe.search(lambda c: self._score(how, c))
             self.head.load_state_dict(self._fit(self.task, c).state_dict())
+            self.held.pairs = list(self._pairs(how, c)) if how == "cross-validation" else []
         return how, {"C": float(c)}
 
     def _score(self, how: str, c: float) -> int:
+        return sum(correct(head, split) for head, split in self._pairs(how, c))
+
+    def _pairs(self, how: str, c: float):
+        """Probes with this C, and images to choose on."""
         whole = self._fit(self.task, c) if how != "cross-validation" else None
-        pairs = selection.held_out(how, self.task, whole, lambda task: self._fit(task, c), self.cfg.SEED)
-        return sum(correct(head, split) for head, split in pairs)
+        return selection.held_out(how, self.task, whole, lambda task: self._fit(task, c), self.cfg.SEED)
 
     def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
         return linear_probe.from_state(state)

@@ -10,7 +10,7 @@ import torch
 
 from ccli.bundles import array_names
 from ccli.clip import FrozenClip, files_stamp
-from ccli.concepts.vocabulary import Vocabulary, read_vocabulary, without_class_names
+from ccli.concepts.vocabulary import DEFAULT_KIND, Vocabulary, read_vocabulary, without_class_names
 from ccli.errors import CcliError
 from ccli.features import FeatureStore, class_text_features
 from ccli.photos import BENCHMARK
@@ -30,9 +30,12 @@ def feature_source(cfg, dataset, device: torch.device):
 def make_task(source, val: Split | None, test: Split, trainer) -> FewShotTask:
     """Everything a trainer's method is given, loaded or encoded; what it does not use is left out."""
     text, norms = source.text() if trainer.uses_text else (None, None)
-    names, concepts = source.concepts() if trainer.uses_concepts else ((), None)
+    vocabulary, concepts = source.concepts() if trainer.uses_concepts else (Vocabulary((), ()), None)
     train = source.train(trainer.uses_views) if trainer.uses_shots else test.take(torch.tensor([], dtype=torch.long))
-    return FewShotTask(source.classnames, text, norms, source.logit_scale, train, val, test, names, concepts)
+    return FewShotTask(
+        source.classnames, text, norms, source.logit_scale, train, val, test, vocabulary.names, concepts,
+        vocabulary.kinds,
+    )  # fmt: skip
 
 
 def check_has_text(bundle: str, trainer: str) -> None:
@@ -65,10 +68,13 @@ class BundleSource:
     def test(self) -> Split:
         return self.bundle.test.to(self.device)
 
+    def templates(self) -> tuple[str, ...]:
+        return ()
+
     def text(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self.bundle.text_features.to(self.device), self.bundle.text_norms.to(self.device)
 
-    def concepts(self) -> tuple[tuple[str, ...], torch.Tensor]:
+    def concepts(self) -> tuple[Vocabulary, torch.Tensor]:
         if self.cfg.FEATURES.VOCABULARY:
             raise CcliError(
                 "FEATURES.VOCABULARY needs a text tower, which a bundle has not; put concepts in the bundle"
@@ -78,10 +84,11 @@ class BundleSource:
                 f"bundle {self.cfg.DATASET.BUNDLE} has no concepts and concept_features, and "
                 f"{self.cfg.TRAINER.NAME} needs them; write it with text concepts"
             )
-        vocabulary = Vocabulary(self.bundle.concepts, ("concept",) * len(self.bundle.concepts))
-        kept = set(_left(vocabulary, self.classnames).names)
-        rows = [k for k, name in enumerate(self.bundle.concepts) if name in kept]
-        return tuple(self.bundle.concepts[k] for k in rows), self.bundle.concept_features[rows].to(self.device)
+        names = self.bundle.concepts
+        kept = set(_left(Vocabulary(names, (DEFAULT_KIND,) * len(names)), self.classnames).names)
+        rows = [k for k, name in enumerate(names) if name in kept]
+        vocabulary = Vocabulary(tuple(names[k] for k in rows), (DEFAULT_KIND,) * len(rows))
+        return vocabulary, self.bundle.concept_features[rows].to(self.device)
 
 
 class ImageSource:
@@ -122,18 +129,21 @@ class ImageSource:
     def test(self) -> Split:
         return self._split(self.dataset.test, "test images")
 
-    def text(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def templates(self) -> tuple[str, ...]:
+        """The prompt templates of the class texts."""
         templates = templates_for(self.cfg.DATASET.NAME, self.cfg.FEATURES.TEMPLATES)
-        if self.cfg.FEATURES.TEMPLATES == "single":
-            templates = getattr(self.dataset, "templates", ()) or templates
-        prompts = class_prompts(self.classnames, templates)
+        own = getattr(self.dataset, "templates", ()) if self.cfg.FEATURES.TEMPLATES == "single" else ()
+        return tuple(own or templates)
+
+    def text(self) -> tuple[torch.Tensor, torch.Tensor]:
+        prompts = class_prompts(self.classnames, self.templates())
         features, norms = class_text_features(self.store, prompts)
         return features.to(self.device), norms.to(self.device)
 
-    def concepts(self) -> tuple[tuple[str, ...], torch.Tensor]:
+    def concepts(self) -> tuple[Vocabulary, torch.Tensor]:
         vocabulary = _left(read_vocabulary(self.cfg.FEATURES.VOCABULARY or None), self.classnames)
         sentences = [CONCEPT_TEMPLATE.format(name) for name in vocabulary.names]
-        return vocabulary.names, unit(self.store.texts(sentences, "concepts")).to(self.device)
+        return vocabulary, unit(self.store.texts(sentences, "concepts")).to(self.device)
 
     def wanted(self, trainer, trained: bool = True) -> list[tuple[list[str], tuple]]:
         """The images that a run encodes: (paths, views) as `FeatureStore.missing` takes them, views () for none.

@@ -39,12 +39,9 @@ class _Cache:
         constants = self._constants()
         beta, alpha = TRAINING_BETA, constants.alpha
         if how in selection.HELD_OUT:
-            pairs = selection.held_out(how, self.task, self.head, fit, self.cfg.SEED)
             betas, alphas = tip_adapter.grid(constants.beta_scale, constants.alpha_scale)
-            beta, alpha = tip_adapter.choose(tip_adapter.search(pairs, betas, alphas), betas, alphas)
-        self.head.beta.fill_(beta)
-        self.head.alpha.fill_(alpha)
-        return {"beta": float(beta), "alpha": float(alpha)}
+            beta, alpha = tip_adapter.choose(tip_adapter.search(self.held_out(how, fit), betas, alphas), betas, alphas)
+        return self.set_chosen(beta=float(beta), alpha=float(alpha))
 
 
 @TRAINER_REGISTRY.register()

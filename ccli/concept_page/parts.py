@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ccli.explanations import strongest
+
 ROWS = 256  # explained at a time
 
 
@@ -53,13 +55,6 @@ def shown(parts: Parts, most_for: int, most_against: int) -> dict[str, Any]:
         "concepts": [(k, rounded(parts.concepts[k])) for k in chosen],
         "others": (len(parts.concepts) - len(chosen), rounded(rest)),
     }
-
-
-def strongest(values: torch.Tensor, most_for: int, most_against: int) -> list[int]:
-    """The places of the largest values above 0 and of the smallest below, largest first."""
-    order = values.argsort(descending=True, stable=True)
-    up, down = order[:most_for], order[max(len(order) - most_against, 0) :]
-    return [int(k) for k in up if values[k] > 0] + [int(k) for k in down if values[k] < 0]
 
 
 def rounded(value: torch.Tensor | float) -> float:

@@ -16,3 +16,8 @@ class ZeroShot(nn.Module):
 
     def forward(self, f: torch.Tensor) -> torch.Tensor:
         return self.logit_scale * f @ self.text_features.T
+
+
+def from_state(state: dict[str, torch.Tensor]) -> ZeroShot:
+    """A head out of its state_dict alone."""
+    return ZeroShot(state["text_features"], float(state["logit_scale"]))

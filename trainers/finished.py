@@ -1,0 +1,147 @@
+"""What a finished run has beside its record's counts: probabilities that are calibrated, and a classifier to use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+
+import torch
+
+from ccli import run_folder
+from ccli.calibration import Calibration, calibrate, calibration_error
+from ccli.classifier import Classifier, Examples
+from ccli.concepts.gallery import EXPLAINED, gallery
+from ccli.concepts.vocabulary import Vocabulary, fingerprint
+from ccli.new_images import ImageSpec
+from ccli.photos import BENCHMARK
+from ccli.runs import is_done, read_record
+from ccli.task import Split, unit
+
+HELD = 2000  # images of all folds whose logits give the temperature, which is one number
+EXAMPLES, MISTAKES = 200, 150  # test images that are kept to be explained, and how many of them may be mistakes
+
+
+class Held:
+    """Heads of folds, with images that they have not seen, kept as a choice of hyper-parameters goes through them."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[torch.nn.Module, Split]] = []
+
+    def through(self, pairs: Iterable[tuple[torch.nn.Module, Split]], folds: int) -> Iterator:
+        for head, split in pairs:
+            rows = torch.linspace(0, len(split) - 1, min(len(split), HELD // folds)).long()
+            self.pairs.append((head, Split(split.features[rows], split.labels[rows])))
+            yield head, split
+
+
+def calibration(trainer) -> Calibration:
+    """From the validation images; without any from the folds that hyper-parameters were chosen on; else none."""
+    val = trainer.task.val
+    if val is not None and len(val):
+        return calibrate([(trainer.head.eval(), val)], "validation")
+    return calibrate(trainer.held.pairs, "cross-validation")
+
+
+def calibration_in(folder: str) -> Calibration:
+    """That of the finished run in a folder, as its record has it."""
+    said = read_record(folder).get("calibration") if is_done(folder) else None
+    return Calibration(said["temperature"], said["fitted_on"]) if said else Calibration()
+
+
+class Confidence:
+    """Logits of test images as they come, and how far off their probabilities are."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def add(self, logits: torch.Tensor, temperature: float) -> None:
+        """Keep the probability of the predicted class, at temperature 1 and at this one."""
+        logits = logits.double()
+        self.found.append(tuple((logits / t).softmax(1).amax(1).cpu() for t in (1.0, temperature)))
+
+    def errors(self, right: list[bool]) -> dict[str, float]:
+        """ECE of the calibrated probabilities and of those at temperature 1, to three decimals."""
+        plain, calibrated = (torch.cat(x) for x in zip(*self.found))
+        right = torch.tensor(right)
+        found = {"ece": calibrated, "ece_uncalibrated": plain}
+        return {name: round(calibration_error(x, right), 3) for name, x in found.items()}
+
+
+def write_classifier(trainer) -> None:
+    """Leave what `ccli.load_run` reads, or say why not."""
+    module = type(trainer.head).__module__
+    if not module.startswith("ccli.methods."):
+        print(f"No classifier is written: {type(trainer.head).__name__} is of {module}, not of ccli.methods")
+        return
+    source, dataset, task = trainer.source, trainer.dm.dataset, trainer.task
+    run_folder.save(
+        Classifier(
+            trainer.head, trainer.cfg.TRAINER.NAME, tuple(source.classnames), task.test.features.shape[1],
+            trainer.calibration, source.templates(), _image_spec(trainer.cfg, source, dataset),
+            device=trainer.device, **_concepts(trainer),
+        ),
+        trainer.output_dir,
+    )  # fmt: skip
+
+
+def _image_spec(cfg, source, dataset) -> ImageSpec | None:
+    if source.backbone == "bundle":
+        return None
+    node = cfg.FEATURES
+    return ImageSpec(
+        run_folder.where(source.backbone), source.weights, node.PRECISION, node.CROPS, tuple(node.CROP),
+        getattr(dataset, "decoding", BENCHMARK),
+    )  # fmt: skip
+
+
+def _concepts(trainer) -> dict:
+    """Of CCLI whose concepts are named ones: the concepts, the classes' mean images, and test images to explain."""
+    task = trainer.task
+    if not trainer.uses_concepts:
+        return {}
+    vocabulary = Vocabulary(task.concepts, ("",) * len(task.concepts))
+    found = {"vocabulary": {"fingerprint": fingerprint(vocabulary), "size": len(vocabulary)}}
+    node = trainer.cfg.TRAINER.CCLI
+    if node.SOURCE not in EXPLAINED:
+        return found
+    concepts = gallery(
+        task, _files(trainer, trainer.dm.dataset.train_x), source=node.SOURCE, top_k=node.TOP_K,
+        text_share=node.TEXT_SHARE, space=node.REPRESENTATION == "space", distinctive=node.DISTINCTIVE,
+    )  # fmt: skip
+    prototypes, examples = _means(task.train, task.num_classes), _examples(trainer)
+    return found | {"concepts": concepts, "prototypes": prototypes, "examples": examples}
+
+
+def _files(trainer, items) -> list[str]:
+    """The pictures of Dassl's items as absolute paths; "" for each row of a bundle."""
+    return ["" if trainer.source.backbone == "bundle" else os.path.abspath(item.impath) for item in items]
+
+
+def _means(split: Split, classes: int) -> torch.Tensor:
+    """The mean image of each class [N, D], unit rows; of a class without images that of all."""
+    features, labels = split.features.cpu(), split.labels.cpu()
+    sums = features.new_zeros(classes, features.shape[1]).index_add_(0, labels, features)
+    empty = torch.bincount(labels, minlength=classes) == 0
+    sums[empty] = features.mean(0)
+    return unit(sums)
+
+
+def _examples(trainer) -> Examples:
+    """Test images, mistakes first, each kind from all over the test set; none where there was no test."""
+    test, options = trainer.task.test, trainer.cfg.TEST
+    if options.NO_TEST or options.SPLIT != "test":
+        return Examples([], [], [], test.features[:0].cpu())
+    predictions, labels = trainer.evaluator._y_pred, trainer.evaluator._y_true
+    wrong = [k for k, (a, b) in enumerate(zip(predictions, labels)) if a != b]
+    right = [k for k, (a, b) in enumerate(zip(predictions, labels)) if a == b]
+    wrong = _spread(wrong, max(MISTAKES, EXAMPLES - len(right)))
+    rows = wrong + _spread(right, EXAMPLES - len(wrong))
+    items = trainer.dm.dataset.test
+    return Examples(
+        _files(trainer, [items[k] for k in rows]), [labels[k] for k in rows], [predictions[k] for k in rows],
+        test.features[rows].cpu(),
+    )  # fmt: skip
+
+
+def _spread(rows: list[int], most: int) -> list[int]:
+    return rows if len(rows) <= most else [rows[k * len(rows) // most] for k in range(most)]
