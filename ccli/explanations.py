@@ -57,7 +57,8 @@ class Reason:
 class Reasons:
     """What one number is made of; zero_shot + class_texts + constant + others + the concepts' parts = total.
 
-    what: a class, or two; others: the sum over the concepts that are not listed.
+    what: a class, or two; others: the sum over the concepts that are not listed; kinds: the sum over the concepts of
+    each kind, listed or not, largest first.
     """
 
     what: str
@@ -67,6 +68,7 @@ class Reasons:
     constant: float
     others: float
     concepts: list[Reason]
+    kinds: dict[str, float]
 
 
 def reasons(what: str, parts: Parts, concepts: Concepts, most_for: int, most_against: int) -> Reasons:
@@ -81,7 +83,10 @@ def reasons(what: str, parts: Parts, concepts: Concepts, most_for: int, most_aga
     ]  # fmt: skip
     others = parts.concepts.sum() - parts.concepts[chosen].sum()
     sums = (parts.total, parts.zero_shot, parts.class_texts.sum(), parts.constant, others)
-    return Reasons(what, *map(float, sums), listed)
+    kinds = dict.fromkeys(concepts.kinds, 0.0)
+    for kind, part in zip(concepts.kinds, parts.concepts.tolist()):
+        kinds[kind] += part
+    return Reasons(what, *map(float, sums), listed, dict(sorted(kinds.items(), key=lambda one: -one[1])))
 
 
 def strongest(values: torch.Tensor, most_for: int, most_against: int) -> list[int]:

@@ -50,6 +50,8 @@ def open_image(source: Source, decoding: str = BENCHMARK, name: str = ""):
         raise
     except Image.DecompressionBombError as error:  # says both numbers, in this order
         raise _too_large(name, *map(int, re.findall(r"\d+", str(error))[:2])) from error
+    except FileNotFoundError as error:
+        raise CcliError(f"image {name} is not there; check its name") from error
     except UnidentifiedImageError as error:
         raise CcliError(f"image {name} is unreadable (in no known format); replace or remove it") from error
     except Exception as error:  # Pillow's decoders raise many types
