@@ -27,7 +27,7 @@ from ccli.runs import read_record
 from ccli.task import Split
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ("train", "sweep", "parse_test_res", "report", "download", "interpret_prompt")
+SCRIPTS = ("train", "predict", "sweep", "parse_test_res", "report", "download", "interpret_prompt")
 TRAINERS = ("ZeroshotCLIP", "CCLI", "TipAdapterF")  # no fit; one without epochs; one with torch's optimiser
 CLASSES, CONCEPTS, WIDTH = 10, 50, 64
 

@@ -69,9 +69,8 @@ class Confidence:
 
 def write_classifier(trainer) -> None:
     """Leave what `ccli.load_run` reads, or say why not."""
-    module = type(trainer.head).__module__
-    if not module.startswith("ccli.methods."):
-        print(f"No classifier is written: {type(trainer.head).__name__} is of {module}, not of ccli.methods")
+    if not run_folder.module_of(trainer.head):
+        print(f"No classifier is written: the head, a {type(trainer.head).__name__}, is none of ccli.methods")
         return
     source, dataset, task = trainer.source, trainer.dm.dataset, trainer.task
     run_folder.save(
