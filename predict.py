@@ -225,8 +225,10 @@ def show_class(args: argparse.Namespace, run: Any) -> None:
 def export(args: argparse.Namespace, run: Any) -> None:
     from ccli.onnx_export import export
 
-    for path in export(run, args.export):
+    found = export(run, args.export)
+    for path in found.paths:
         print(path)
+    print(f"checked with onnxruntime: at most {found.difference:.1e} from PyTorch")
 
 
 def main(argv: list[str] | None = None) -> int:
