@@ -9,7 +9,7 @@
     model = CCLIClassifier(backbone="demo-clip")  # or "ViT-B/16", any open_clip name, local weights
     print(cross_val_score(model, paths, names, cv=2))
     model.fit(paths, names).save("model")
-    print(model.explain(paths[:1])[0].concepts[0], load_run("model").predict_proba(paths[:1]))
+    print(model.explain(paths[:1])[0], load_run("model").predict_proba(paths[:1]))
 
 Without a backbone X is features [n, D], and class texts and concepts are optional features of the same width.
 """
