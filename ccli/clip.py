@@ -81,6 +81,11 @@ class FrozenClip:
         fit = _PIXELS // self.facts.image_size**2
         return max(1, min(_AT_ONCE, fit)) if self.device.type == "cpu" else _AT_ONCE
 
+    @property
+    def model(self) -> torch.nn.Module:
+        """open_clip's model itself: frozen, on the device, in the precision."""
+        return self._model
+
     def load(self) -> None:
         """Load the model now, and not when something is first encoded."""
         _ = self._model
