@@ -54,8 +54,9 @@ class LinearRun:
         constant = -direction @ self.d
         total = zero_shot + class_texts.sum(1) + concepts.sum(1) + constant
         return SimpleNamespace(
-            total=total, zero_shot=zero_shot, class_texts=class_texts, concepts=concepts, constant=constant
-        )
+            total=total, zero_shot=zero_shot, class_texts=class_texts, concepts=concepts, constant=constant,
+            cosines=f @ self.c.T,
+        )  # fmt: skip
 
 
 def drawn(folder, name, label):

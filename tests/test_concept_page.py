@@ -72,6 +72,24 @@ def test_what_marks_a_class_is_its_logit_above_the_mean(run):
             near(value, values[int(name.split()[1])])
 
 
+def test_concepts_that_an_image_lacks_are_told_apart(run):
+    data = made(run)
+
+    def lacked(parts):
+        return {int(data["concepts"][k]["name"].split()[1]) for k in parts["lacked"]}
+
+    def shown(parts):
+        return {int(name.split()[1]) for name in by_name(data, parts)}
+
+    first, f = data["examples"][0], run.examples.features[0]
+    for parts in (first["parts"], first["instead"]):
+        assert lacked(parts) == {k for k in shown(parts) if f @ run.c[k] < 0} and lacked(parts)
+    marks = data["classes"][2]["marks"]
+    assert lacked(marks) == {k for k in shown(marks) if run.prototypes[2] @ run.c[k] < 0} and lacked(marks)
+    between = [pair["parts"] for one in data["classes"] for pair in one["confused"]]
+    assert between and not any(parts["lacked"] for parts in between), "two images are compared"
+
+
 def test_rivals_are_those_it_is_confused_with_most(run):
     record = record_of(run)
     # Of class 0: two taken for 2, one for 1; two of 1 and none of 2 are taken for it.
@@ -219,8 +237,10 @@ def test_without_scripts_there_are_lists(tmp_path, run):
     lists = " ".join(re.findall(r"<noscript>(.*?)</noscript>", page, re.DOTALL))
     assert "<li>concept 11 (&lt;b&gt;kind&lt;/b&gt;, 0.90)</li>" in lists
     data = data_of(page)
-    marked = [name for name, value in by_name(data, data["classes"][0]["marks"]).items() if value > 0]
-    assert f"right; marked by {', '.join(marked)}</li>" in lists
+    marks = data["classes"][0]["marks"]
+    marked = [k for k, value in marks["concepts"] if value > 0]
+    names = [("not " if k in marks["lacked"] else "") + data["concepts"][k]["name"] for k in marked]
+    assert f"right; marked by {', '.join(names)}</li>" in lists
 
 
 def test_a_thousand_classes_fit(tmp_path):

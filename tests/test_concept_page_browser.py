@@ -85,8 +85,11 @@ def test_concepts_are_filtered_and_ordered(tmp_path, run, browser):
     assert set(shown) == set(marks) | pictured
     weights = [marks.get(name, 0) for name in shown]
     assert weights == sorted(weights, reverse=True) and weights[0] > 0
-    text = browser.evaluate("document.querySelector('#concept-list .weight').textContent")
-    assert text == f"+{weights[0]:.3f} for class 2"
+    lacked = {data["concepts"][k]["name"] for k in data["classes"][2]["marks"]["lacked"]}
+    lacks = [", by what it lacks" if name in lacked else "" for name in shown if name in marks]
+    texts = browser.evaluate("[...document.querySelectorAll('#concept-list .weight')].map(e => e.textContent)")
+    assert texts[0] == f"+{weights[0]:.3f} for class 2{lacks[0]}"
+    assert [text.partition("class 2")[2] for text in texts] == lacks and len(set(lacks)) == 2
     choose(browser, "concept-class", "")
     assert browser.evaluate("document.getElementById('concept-order').value") == "distinctive"
     quiet(browser, page)
@@ -129,6 +132,13 @@ def test_bars_add_up_to_the_logit(tmp_path, run, browser):
     for k, (_, value, text) in enumerate(shown):
         expected = float(logits[k, run.examples.predictions[k]])
         assert value == pytest.approx(expected, rel=1e-4) and text == pytest.approx(expected, abs=0.05)
+    labels = browser.evaluate(
+        "[...document.querySelectorAll('#example-0 .bars:nth-child(2) th')].map(e => e.textContent)"
+    )
+    data = data_of(page.read_text(encoding="utf-8"))
+    parts = data["examples"][0]["parts"]
+    named = [("not " if k in parts["lacked"] else "") + data["concepts"][k]["name"] for k, _ in parts["concepts"]]
+    assert labels[: len(named)] == named and parts["lacked"]
     lengths = browser.evaluate("""[...document.querySelector('.bars').rows].slice(0, -1).map(r =>
         [Number(r.dataset.value), r.querySelector('.bar span').getBoundingClientRect().width])""")
     longest = max(abs(value) for value, _ in lengths)

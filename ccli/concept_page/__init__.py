@@ -15,9 +15,9 @@ which classes, concepts and images are given by their place in its lists:
     examples    list of {"image", "label", "prediction", "probability", "parts", "instead": parts of the difference to
                 the true class, or None for an image that is right}, mistakes first
 
-Parts are {"total", "zero_shot", "class_texts", "constant", "concepts": list of (concept, value), "others": (how many
-concepts are not in the list, the sum of their values)}; values, others, zero_shot, class_texts and constant add up to
-total.
+Parts are {"total", "zero_shot", "class_texts", "constant", "concepts": list of (concept, value), "lacked": those of
+these concepts that the image has less of than images on average, "others": (how many concepts are not in the list, the
+sum of their values)}; values, others, zero_shot, class_texts and constant add up to total.
 """
 
 from __future__ import annotations
@@ -72,5 +72,6 @@ def _text(path: Path) -> str:
 
 
 def _marks(parts: dict[str, Any], concepts: list[dict[str, Any]]) -> str:
-    """The names of the concepts that speak for a class."""
-    return ", ".join(concepts[k]["name"] for k, value in parts["concepts"] if value > 0)
+    """The names of the concepts that speak for a class, with "not" where by what its images lack."""
+    found = [k for k, value in parts["concepts"] if value > 0]
+    return ", ".join(("not " if k in parts["lacked"] else "") + concepts[k]["name"] for k in found)

@@ -67,13 +67,15 @@ function barTable(caption, lines, sumName, sum, single = lines.length) {
   return make("table", { class: "bars" }, make("caption", {}, caption), make("tbody", {}, ...rows, last));
 }
 
-function conceptLabel(k) {
+const notIn = (parts, k) => (parts.lacked.includes(k) ? "not " : "");
+
+function conceptLabel(parts, k) {
   const concept = data.concepts[k];
   const first = concept.images.find((index) => data.images[index].uri);
-  const link = make("a", { href: `#concept-${k}` }, concept.name);
-  if (first === undefined) return link;
+  const name = make("span", {}, notIn(parts, k), make("a", { href: `#concept-${k}` }, concept.name));
+  if (first === undefined) return name;
   const image = make("img", { src: data.images[first].uri, alt: "", class: "mini" });
-  return make("span", { class: "labelled" }, image, link);
+  return make("span", { class: "labelled" }, image, name);
 }
 
 // The parts that add up to a number, and the concepts that add up to one of the parts.
@@ -83,7 +85,7 @@ function explanation(parts, sumName) {
   const lines = [["class name", parts.zero_shot], ["class texts", parts.class_texts], ["concepts", concepts]];
   if (parts.constant) lines.push(["constant", parts.constant]);
   const box = make("div", { class: "explanation" }, barTable("Parts", lines, sumName, parts.total));
-  const single = parts.concepts.map(([k, value]) => [conceptLabel(k), value]);
+  const single = parts.concepts.map(([k, value]) => [conceptLabel(parts, k), value]);
   if (others) single.push([`${others} other concept${others === 1 ? "" : "s"}`, rest]);
   if (parts.concepts.length) box.append(barTable("Strongest concepts", single, "concepts", concepts, parts.concepts.length));
   else box.append(make("p", { class: "note" }, "No concept has a part in this."));

@@ -49,6 +49,7 @@ def contents_of(run: Any, record: dict[str, Any], name: str = "the run") -> dict
     place = {concept: k for k, concept in enumerate(kept)}
     for parts in [*_all_parts(classes), *_all_parts(examples)]:
         parts["concepts"] = [(place[k], value) for k, value in parts["concepts"]]
+        parts["lacked"] = [place[k] for k in parts["lacked"]]
     concepts, kinds = _concepts(run, kept)
     images, notes = _images(run, examples, concepts, classes)
     return {

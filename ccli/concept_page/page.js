@@ -67,7 +67,8 @@ function conceptCard(k) {
       make("span", { class: "spoken" }, " distinctive")),
     pictures(concept.images));
   if (weight !== null) {
-    card.append(make("p", { class: "weight" }, `${signed(weight, 3)} for ${nameOf(label)}`));
+    const lacks = notIn(data.classes[label].marks, k) ? ", by what it lacks" : "";
+    card.append(make("p", { class: "weight" }, `${signed(weight, 3)} for ${nameOf(label)}${lacks}`));
   }
   return card;
 }
@@ -132,7 +133,7 @@ function classLine(k) {
     make("span", { class: "right" }, share(one.total ? one.correct / one.total : 0),
       ` ${one.correct} of ${one.total} right`, make("small", {}, ` ${percent(one.correct, one.total)}`)));
   if (!data.many && marks.length) {
-    summary.append(make("small", { class: "marks" }, marks.map(([concept]) => data.concepts[concept].name).join(", ")));
+    summary.append(make("small", { class: "marks" }, marks.map(([k]) => notIn(one.marks, k) + data.concepts[k].name).join(", ")));
   }
   const details = make("details", {}, summary);
   details.addEventListener("toggle", () => fill(details, k));

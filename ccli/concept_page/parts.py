@@ -13,16 +13,20 @@ ROWS = 256  # explained at a time
 
 
 class Parts(NamedTuple):
-    """The parts of one number: all but `concepts` [I] are scalars, and together they add up to `total`."""
+    """The parts of one number: all but `concepts` [I] are scalars, and together they add up to `total`.
+
+    cosines [I]: of the image and each concept; None where the number is of two images.
+    """
 
     total: torch.Tensor
     zero_shot: torch.Tensor
     class_texts: torch.Tensor
     constant: torch.Tensor
     concepts: torch.Tensor
+    cosines: torch.Tensor | None
 
     def minus(self, other: Parts) -> Parts:
-        return Parts(*(a - b for a, b in zip(self, other)))
+        return Parts(*(a - b for a, b in zip(self[:-1], other)), None)
 
 
 def explained(run: Any, features: torch.Tensor, directions: Sequence[tuple[int, Sequence[int]]]) -> Iterator[Parts]:
@@ -41,7 +45,8 @@ def explained(run: Any, features: torch.Tensor, directions: Sequence[tuple[int, 
             if len(others):
                 row[list(others)] -= 1 / len(others)
         found = run.explain_features(f, direction)
-        columns = (found.total, found.zero_shot, found.class_texts.sum(1), found.constant, found.concepts)
+        texts = found.class_texts.sum(1)
+        columns = (found.total, found.zero_shot, texts, found.constant, found.concepts, found.cosines)
         for row in zip(*(column.double() for column in columns)):
             yield Parts(*row)
 
@@ -49,10 +54,12 @@ def explained(run: Any, features: torch.Tensor, directions: Sequence[tuple[int, 
 def shown(parts: Parts, most_for: int, most_against: int) -> dict[str, Any]:
     """What the page needs of it, with concepts by their place in the run."""
     chosen = strongest(parts.concepts, most_for, most_against)
+    lacked = [] if parts.cosines is None else [k for k in chosen if parts.cosines[k] < 0]
     rest = parts.concepts.sum() - parts.concepts[chosen].sum()
     sums = {name: rounded(getattr(parts, name)) for name in ("total", "zero_shot", "class_texts", "constant")}
     return sums | {
         "concepts": [(k, rounded(parts.concepts[k])) for k in chosen],
+        "lacked": lacked,
         "others": (len(parts.concepts) - len(chosen), rounded(rest)),
     }
 
