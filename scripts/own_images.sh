@@ -51,5 +51,5 @@ done
 "$python" report.py --concepts "$run" --to "$place/concepts.html"
 cat <<TEXT
 Everything is in $place. Label other pictures:
-  $python predict.py --model-dir $run FOLDER
+  $python predict.py --model-dir $(printf %q "$run") FOLDER
 TEXT
