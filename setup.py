@@ -27,7 +27,7 @@ setup(
     },
     install_requires=[
         *("numpy>=1.26", "torch>=2.6", "open_clip_torch>=3.0", "safetensors>=0.4", "filelock>=3.12", "PyYAML>=6"),
-        *("pillow>=10", "scikit-learn>=1.3", "threadpoolctl>=3", "scipy>=1.10", "tabulate>=0.9", "tqdm>=4.66"),
+        *("pillow>=10", "scikit-learn>=1.6", "threadpoolctl>=3", "scipy>=1.10", "tabulate>=0.9", "tqdm>=4.66"),
         *("yacs>=0.1.8", "gdown>=6.5"),
     ],
     extras_require={
