@@ -10,7 +10,9 @@ import torch
 from browser import CHROMIUM, WHY_NOT, Browser
 from helpers import ROOT, bundle_args, bundle_file, run_here, script
 from linear_run import adds_up, data_of
+from PIL import Image
 
+from benchmarks import screenshots
 from ccli.concept_page.contents import MARKS
 from ccli.runs import read_record
 
@@ -184,3 +186,13 @@ def test_the_page_of_a_run_in_a_browser(pictures):
         expected = [one["name"] for one in pictures.data["concepts"] if "striped" in one["name"].lower()]
         assert texts(browser, "#concept-list h3") == expected[:60] and expected
         assert browser.errors == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason=WHY_NOT)
+def test_pictures_of_both_pages(pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["screenshots", str(pictures.run), str(pictures.run), str(tmp_path)])
+    monkeypatch.setattr(screenshots, "FILTERS", {"concept-search": "star"})
+    assert screenshots.main() == 0 and capsys.readouterr().out.count(" kB\n") == 2
+    for name, width in (("report", 900), ("concepts", 1200)):
+        image = Image.open(tmp_path / f"{name}.png").convert("RGB")
+        assert image.width == width and image.height > 600 and len(image.resize((60, 60)).getcolors(3600)) > 50
