@@ -178,9 +178,9 @@ def reasons_text(why: dict | None) -> list[str]:
     ]  # fmt: skip
     lines = [f"    {value:+8.3f}  {words}" for value, words in parts]
     for one in why["concepts"]:
-        lacks = " (which it lacks)" if one["cosine"] < 0 else ""
+        name = f"{'not ' if one['cosine'] < 0 else ''}{shown(one['concept'])}"  # it counts that the picture lacks it
         images = ", ".join(shown(os.path.join(*Path(path).parts[-2:])) for path in one["images"] if path)
-        lines.append(f"        {one['part']:+8.3f}  {shown(one['concept'])}{lacks}{': ' + images if images else ''}")
+        lines.append(f"        {one['part']:+8.3f}  {name}{': ' + images if images else ''}")
     lines.append(f"        {why['others']:+8.3f}  all others")
     if abs(why["constant"]) >= 5e-4:
         lines.append(f"    {why['constant']:+8.3f}  the network's constant")

@@ -27,10 +27,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
-from torch.nn import functional as F
 
 from . import run_folder, selection
-from .calibration import Calibration, calibrate
+from .calibration import ENOUGH, Calibration, calibrate, some_of
 from .classifier import ROWS, Classifier
 from .concepts import representation
 from .concepts.discovery import concept_vectors
@@ -47,7 +46,6 @@ from .prompts import DEFAULT_TEMPLATE, class_prompts
 from .task import FewShotTask, Split
 
 ALPHAS = (0.0, 1.0)  # weights of the network to choose from; 0 is zero-shot
-HELD = 2000  # images of all folds whose logits give the calibration's temperature, which is one number
 
 
 class CCLIClassifier(ClassifierMixin, BaseEstimator):
@@ -235,12 +233,12 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
             alpha = selection.choose(ALPHAS, selection.score(pairs, ALPHAS, "likelihood"))
         for model, _ in pairs:
             model.alpha.fill_(alpha)
-        return alpha, calibrate(((model, _some(split)) for model, split in pairs), how)
+        most = ENOUGH // selection.MAX_FOLDS
+        return alpha, calibrate(((model, some_of(split, most)) for model, split in pairs), how)
 
     def _classifier(self, head, task: FewShotTask, calibration: Calibration, files: list[str]) -> Classifier:
         pictures = self._pictures() if self.backbone is not None else None
-        sums = torch.zeros(task.num_classes, task.train.features.shape[1])
-        sums.index_add_(0, task.train.labels, task.train.features)
+        means = task.train.class_means(task.num_classes)
         concepts, facts = None, None
         if task.concepts:
             words = Vocabulary(task.concepts, task.concept_kinds)
@@ -250,8 +248,8 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
                 distinctive=float(self.distinctive),
             )  # fmt: skip
         return Classifier(
-            head, "CCLI", task.classnames, sums.shape[1], calibration, (self.template,) if pictures else (),
-            pictures.spec if pictures else None, facts, concepts, F.normalize(sums, dim=1), device=self.device,
+            head, "CCLI", task.classnames, means.shape[1], calibration, (self.template,) if pictures else (),
+            pictures.spec if pictures else None, facts, concepts, means, device=self.device,
         )  # fmt: skip
 
     @torch.no_grad()
@@ -281,10 +279,6 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
 def fit(X, y, **params) -> CCLIClassifier:
     """`CCLIClassifier(**params)`, fitted on images X and labels y."""
     return CCLIClassifier(**params).fit(X, y)
-
-
-def _some(split: Split) -> Split:
-    return split.take(torch.linspace(0, len(split) - 1, min(len(split), HELD // selection.MAX_FOLDS)).long())
 
 
 def _seed(random_state) -> int:

@@ -17,7 +17,7 @@ from . import images
 from .clip import FrozenClip
 from .errors import CcliError
 from .parallel import in_threads
-from .photos import BENCHMARK, PHOTO, shown
+from .photos import BENCHMARK, PHOTO, digest, shown
 from .store import RowStore
 from .text_batches import encode_texts
 
@@ -61,7 +61,8 @@ class FeatureStore:
     ) -> torch.Tensor:
         """Features [count, n, D] of augmented views: a random resized crop (area shares `crop`) and a flip.
 
-        View v of an image depends on its path and v alone, so it is the same for every run and seed.
+        View v of an image depends on its path and v alone, so it is the same for every run and seed; of a photo on its
+        content and v, as in `ccli.new_images`.
         """
         spec, keys = self._spec(crop), self._view_keys(paths, count)
         work = [(path, (v, crop)) for v in range(count) for path in paths]
@@ -98,7 +99,8 @@ class FeatureStore:
         return [f"{key}|{v}" for v in range(count) for key in images]
 
     def _spec(self, crop: tuple[float, float] | None = None) -> dict:
-        view = f"crop {crop[0]:g}-{crop[1]:g} flip" if crop else "centre"
+        by = ", by content" if self.decoding == PHOTO else ""
+        view = f"crop {crop[0]:g}-{crop[1]:g} flip{by}" if crop else "centre"
         facts = {k: v for k, v in asdict(self.clip.facts).items() if k not in ("fingerprint", "logit_scale")}
         return {
             "weights": self.clip.facts.fingerprint, "precision": self.clip.precision,
@@ -119,6 +121,10 @@ class FeatureStore:
         """The path below the root. Links are not followed: a data set may be links into another disk."""
         return os.path.abspath(path).removeprefix(self._below)  # strings, not Path: every run asks for all its images
 
+    def _seed(self, path: str | Path) -> str:
+        """What the views of an image depend on."""
+        return digest(path) if self.decoding == PHOTO else self._name(path)
+
     def _encode(self, spec: dict, keys: list[str], work: list, what: str) -> torch.Tensor:
         facts = self.clip.facts
 
@@ -126,7 +132,7 @@ class FeatureStore:
             path, view = work[k]
             if view is None:
                 return images.centre_crop(path, facts.image_size, facts.interpolation, self.decoding)
-            rng = random.Random(f"{self._name(path)}|{view[0]}")
+            rng = random.Random(f"{self._seed(path)}|{view[0]}")
             return images.random_crop(path, facts.image_size, facts.interpolation, view[1], rng, self.decoding)
 
         def encode(rows: list[int]) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from . import images
 from .clip import FrozenClip
 from .errors import CcliError
 from .parallel import in_threads
-from .photos import open_image, shown
+from .photos import digest, open_image
 from .task import unit
 
 BLOCK = 64  # images
@@ -41,15 +40,18 @@ class ImageSpec:
 class ImageEncoder:
     """Encodes pictures as those were that a classifier learned from.
 
-    Random crops depend on a file's bytes alone: the same picture has the same feature under any name. They are others
-    than those of the feature store, which depend on the path.
+    Random crops depend on a file's bytes alone: the same picture has the same feature under any name. The feature store
+    draws them so for people's own photos; for benchmarks by the path, so that features differ a little there.
+
+    Args:
+        clip: the model, where it is open already.
 
     Raises:
         CcliError: the model is not the one that the classifier was trained on, or is not there.
     """
 
-    def __init__(self, spec: ImageSpec, device: str | torch.device = "cpu"):
-        self.spec, self.clip = spec, FrozenClip(spec.backbone, device, spec.precision)
+    def __init__(self, spec: ImageSpec, device: str | torch.device = "cpu", clip: FrozenClip | None = None):
+        self.spec, self.clip = spec, clip or FrozenClip(spec.backbone, device, spec.precision)
         if self.clip.facts.fingerprint != spec.weights:
             raise CcliError(
                 f"backbone {spec.backbone} here has other weights than those that the classifier was trained on; "
@@ -91,9 +93,9 @@ class ImageEncoder:
         facts, spec = self.clip.facts, self.spec
         if not spec.crops:
             return [images.centre_crop(path, facts.image_size, facts.interpolation, spec.decoding)]
-        image, digest = open_image(path, spec.decoding), _sha256(path)
+        image, content = open_image(path, spec.decoding), digest(path)
         shape = facts.image_size, facts.interpolation, spec.crop
-        return [images.random_crop_of(image, *shape, random.Random(f"{digest}|{v}")) for v in range(spec.crops)]
+        return [images.random_crop_of(image, *shape, random.Random(f"{content}|{v}")) for v in range(spec.crops)]
 
     def _features(self, rows: list[int], pictures: dict[int, list[np.ndarray]]) -> torch.Tensor:
         """[len(rows), D], zeros where there is no picture."""
@@ -112,11 +114,3 @@ class ImageEncoder:
         whole = features.new_zeros(len(rows), features.shape[1])
         whole[[k for k, row in enumerate(rows) if row in pictures]] = features
         return whole
-
-
-def _sha256(path: str | Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CcliError(f"image {shown(path)} cannot be read ({error.strerror or error})") from error

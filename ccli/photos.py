@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import warnings
@@ -57,6 +58,19 @@ def open_image(source: Source, decoding: str = BENCHMARK, name: str = ""):
     except Exception as error:  # Pillow's decoders raise many types
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise CcliError(f"image {name} is unreadable ({why}); replace or remove it") from error
+
+
+def digest(path: str | Path) -> str:
+    """SHA-256 (hex) of a picture's file.
+
+    Raises:
+        CcliError: it cannot be read (named).
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CcliError(f"image {shown(path)} cannot be read ({error.strerror or error}); check the folder") from error
 
 
 def shown(source: Source) -> str:

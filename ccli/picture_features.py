@@ -58,16 +58,9 @@ class PictureFeatures:
         """
 
         def encode(missing: list[int]) -> Iterator[tuple[list[int], torch.Tensor]]:
-            return _blocks(missing, _Encoder(self.spec, self.clip).encode([paths[k] for k in missing]))
+            return _blocks(missing, ImageEncoder(self.spec, clip=self.clip).encode([paths[k] for k in missing]))
 
         return unit(self._rows.rows([_key(path) for path in paths], encode))
-
-
-class _Encoder(ImageEncoder):
-    """Of a model that is open already."""
-
-    def __init__(self, spec: ImageSpec, clip: FrozenClip):
-        self.spec, self.clip = spec, clip
 
 
 def open_pictures(backbone: str, folder: str | Path | None, crops: int, device: str) -> PictureFeatures:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import CcliError
-from .photos import shown
+from .photos import digest, shown
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 PARTS = ("train", "val", "test")
@@ -106,13 +106,5 @@ def same_pictures(folder: Path, sizes: tuple[tuple[str, int], ...]) -> list[list
         by_size.setdefault(size, []).append(path)
     by_content: dict[str, list[str]] = {}
     for path in (path for alike in by_size.values() if len(alike) > 1 for path in alike):
-        by_content.setdefault(_sha256(folder / path), []).append(path)
+        by_content.setdefault(digest(folder / path), []).append(path)
     return [alike for alike in by_content.values() if len(alike) > 1]
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CcliError(f"image {shown(path)} cannot be read ({error.strerror or error}); check the folder") from error

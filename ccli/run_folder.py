@@ -136,12 +136,13 @@ def _read_facts(path: Path) -> dict[str, Any]:
 
 def _read_tensors(path: Path, facts: dict[str, Any]) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
-        if _sha256(path) != facts.get("tensors"):
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != facts.get("tensors"):
             raise CcliError(f"{path} does not belong to the {FACTS} beside it; make the run again")
-        return load_file(path)
+        return load(content)
     except OSError as error:
         raise CcliError(f"{path} cannot be read ({error.strerror or error}); make the run again") from error
     except SafetensorError as error:
@@ -169,11 +170,6 @@ def _built(facts: dict[str, Any], tensors: dict[str, torch.Tensor], device, back
     if classifier.logits(torch.eye(1, classifier.width)).shape[1] != len(classifier.classnames):
         raise ValueError("classes and logits differ in number")
     return classifier
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def where(backbone: str) -> str:

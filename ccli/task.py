@@ -30,6 +30,12 @@ class Split:
         views, norms = (None if x is None else x[:, rows] for x in (self.views, self.view_norms))
         return Split(self.features[rows], self.labels[rows], views, norms)
 
+    def class_means(self, classes: int) -> torch.Tensor:
+        """The mean image of each class [N, D], unit rows; of a class without images that of all."""
+        sums = self.features.new_zeros(classes, self.features.shape[1]).index_add_(0, self.labels, self.features)
+        sums[torch.bincount(self.labels, minlength=classes) == 0] = self.features.mean(0)
+        return F.normalize(sums, dim=-1)
+
     def to(self, device: torch.device | str) -> Split:
         return Split(*(None if x is None else x.to(device) for x in vars(self).values()))
 

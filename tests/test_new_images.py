@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from ccli.errors import CcliError
 from ccli.features import FeatureStore
 from ccli.images import normalised, random_crop
-from ccli.new_images import ImageEncoder, ImageSpec, _sha256
+from ccli.new_images import ImageEncoder, ImageSpec
+from ccli.photos import digest
 
 
 def spec(clip, **changes):
@@ -32,9 +33,28 @@ def test_centre_crops_are_encoded_as_the_store_does(tiny_clip, image_folder, tmp
     assert torch.allclose(found.norm(dim=1), torch.ones(len(paths)), atol=1e-6)
 
 
+def test_crops_of_photos_are_those_of_the_store(tiny_clip, image_folder, tmp_path):
+    """Whatever they are called, and wherever they lie; those of benchmarks depend on the path."""
+    paths, moved = sorted(image_folder.iterdir()), tmp_path / "elsewhere"
+    moved.mkdir()
+    for k, path in enumerate(paths):
+        (moved / f"{k}{path.suffix}").write_bytes(path.read_bytes())
+    found = torch.stack(features(tiny_clip, paths, crops=4))
+
+    def stored(folder, decoding):
+        store = FeatureStore(tiny_clip, tmp_path / "store", folder, decoding=decoding)
+        views = F.normalize(store.views(sorted(folder.iterdir()), 4, (0.5, 1.0)), dim=-1)
+        return F.normalize(views.mean(0), dim=-1)
+
+    order = [sorted(moved.iterdir()).index(moved / f"{k}{path.suffix}") for k, path in enumerate(paths)]
+    assert torch.allclose(stored(image_folder, "photo"), found, atol=1e-3)
+    assert torch.allclose(stored(moved, "photo")[order], found, atol=1e-3)
+    assert not torch.allclose(stored(image_folder, "pillow"), stored(moved, "pillow")[order], atol=1e-3)
+
+
 def test_crops_by_hand(tiny_clip, image_folder):
     path, facts = image_folder / "wide.png", tiny_clip.facts
-    rngs = [random.Random(f"{_sha256(path)}|{v}") for v in range(3)]
+    rngs = [random.Random(f"{digest(path)}|{v}") for v in range(3)]
     crops = [random_crop(path, facts.image_size, facts.interpolation, (0.5, 1.0), rng, "photo") for rng in rngs]
     batch = normalised(crops, facts.mean, facts.std, "cpu")
     expected = F.normalize(F.normalize(tiny_clip.encode_image(batch), dim=1).mean(0), dim=0)

@@ -64,10 +64,11 @@ def test_labels_and_probabilities_are_those_of_the_loaded_run(pictures, capsys):
     assert [line.split("\t")[:2] for line in out.splitlines()] == [[one["image"], one["label"]] for one in found[:2]]
 
 
-def test_centre_crops_have_the_features_of_the_run_itself(tmp_path, capsys):
+@pytest.mark.parametrize("crops", [0, 3])
+def test_test_pictures_get_the_labels_that_the_record_has(tmp_path, capsys, crops):
     fill(tmp_path / "shots/train", ant=3, bee=3)
     fill(tmp_path / "shots/test", ant=4, bee=4)
-    run_here(*args(tmp_path / "shots", tmp_path / "run", "FEATURES.CROPS", 0))
+    run_here(*args(tmp_path / "shots", tmp_path / "run", "FEATURES.CROPS", crops))
     record, run = read_record(tmp_path / "run"), load_run(tmp_path / "run")
     _, out, _ = called(capsys, "--model-dir", tmp_path / "run", tmp_path / "shots/test", "--json")
     labels = [run.classnames.index(json.loads(line)["label"]) for line in out.splitlines()]

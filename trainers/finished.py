@@ -8,16 +8,15 @@ from collections.abc import Iterable, Iterator
 import torch
 
 from ccli import run_folder
-from ccli.calibration import Calibration, calibrate, calibration_error
+from ccli.calibration import ENOUGH, Calibration, calibrate, calibration_error, some_of
 from ccli.classifier import Classifier, Examples
 from ccli.concepts.gallery import EXPLAINED, gallery
 from ccli.concepts.vocabulary import Vocabulary, fingerprint
 from ccli.new_images import ImageSpec
 from ccli.photos import BENCHMARK
 from ccli.runs import is_done, read_record
-from ccli.task import Split, unit
+from ccli.task import Split
 
-HELD = 2000  # images of all folds whose logits give the temperature, which is one number
 EXAMPLES, MISTAKES = 200, 150  # test images that are kept to be explained, and how many of them may be mistakes
 
 
@@ -29,8 +28,7 @@ class Held:
 
     def through(self, pairs: Iterable[tuple[torch.nn.Module, Split]], folds: int) -> Iterator:
         for head, split in pairs:
-            rows = torch.linspace(0, len(split) - 1, min(len(split), HELD // folds)).long()
-            self.pairs.append((head, Split(split.features[rows], split.labels[rows])))
+            self.pairs.append((head, some_of(split, ENOUGH // folds)))
             yield head, split
 
 
@@ -107,22 +105,13 @@ def _concepts(trainer) -> dict:
         task, _files(trainer, trainer.dm.dataset.train_x), source=node.SOURCE, top_k=node.TOP_K,
         text_share=node.TEXT_SHARE, space=node.REPRESENTATION == "space", distinctive=node.DISTINCTIVE,
     )  # fmt: skip
-    prototypes, examples = _means(task.train, task.num_classes), _examples(trainer)
+    prototypes, examples = task.train.class_means(task.num_classes).cpu(), _examples(trainer)
     return found | {"concepts": concepts, "prototypes": prototypes, "examples": examples}
 
 
 def _files(trainer, items) -> list[str]:
     """The pictures of Dassl's items as absolute paths; "" for each row of a bundle."""
     return ["" if trainer.source.backbone == "bundle" else os.path.abspath(item.impath) for item in items]
-
-
-def _means(split: Split, classes: int) -> torch.Tensor:
-    """The mean image of each class [N, D], unit rows; of a class without images that of all."""
-    features, labels = split.features.cpu(), split.labels.cpu()
-    sums = features.new_zeros(classes, features.shape[1]).index_add_(0, labels, features)
-    empty = torch.bincount(labels, minlength=classes) == 0
-    sums[empty] = features.mean(0)
-    return unit(sums)
 
 
 def _examples(trainer) -> Examples:
