@@ -184,7 +184,7 @@ def test_the_same_picture_in_two_places_is_warned_of(split_folder, tmp_path, cap
 
 def test_only_files_of_one_size_are_read(split_folder, monkeypatch):
     read = []
-    monkeypatch.setattr("ccli.picture_folder._sha256", lambda path: (read.append(path.name), path.name)[1])
+    monkeypatch.setattr("ccli.picture_folder.digest", lambda path: (read.append(path.name), path.name)[1])
     for k, path in enumerate(sorted(split_folder.rglob("*.png"))):
         path.write_bytes(path.read_bytes() + b"x" * k * 1000)
     (split_folder / "train/cat/same.png").write_bytes((split_folder / "test/dog/0.png").read_bytes())
