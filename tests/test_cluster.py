@@ -25,9 +25,10 @@ from safetensors.torch import load_file
 from ccli.errors import CcliError
 from ccli.runs import FAILURE, RECORD, find_records, same_record
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason='Ray is absent: pip install -e ".[ray]"'
-)
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='Ray is absent: pip install -e ".[ray]"'),
+]
 ENV = os.environ | {
     "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),

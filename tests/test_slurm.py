@@ -16,7 +16,9 @@ from test_cluster import is_alive, wait_for
 from ccli.runs import FAILURE, find_records
 
 SCRIPT = ROOT / "scripts" / "slurm" / "sweep.sbatch"
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='Ray is absent: pip install -e ".[ray]"')
+without_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason='Ray is absent: pip install -e ".[ray]"'
+)
 SHIMS = {
     "scontrol": 'printf "127.0.0.1\\n127.0.0.2\\n"',
     "srun": """
@@ -91,7 +93,8 @@ def grid(folder: Path, *datasets: str) -> list:
     return ["--datasets", *datasets, "--trainers", "GDA", "--shots", 2, "--seeds", 1, 2, "--output", folder / "output"]
 
 
-@needs_ray
+@pytest.mark.ray
+@without_ray
 def test_a_grid_is_carried_out(tmp_path, jobs):
     done = jobs(*grid(tmp_path, bundle_file(tmp_path), tmp_path / "gone.npz"))
     before = wait_for(lambda: "Ray is up on 2 nodes" in (tmp_path / "err").read_text() and marked(tmp_path), "Ray", 60)
@@ -107,7 +110,8 @@ def test_a_grid_is_carried_out(tmp_path, jobs):
     assert not marked(tmp_path) and not any(map(is_alive, before))
 
 
-@needs_ray
+@pytest.mark.ray
+@without_ray
 @pytest.mark.slow
 def test_a_cancelled_job_leaves_nothing(tmp_path, jobs):
     args = ["--trainers", "TaskRes", "--shots", 2, "--seeds", 1, "--output", tmp_path, "OPTIM.MAX_EPOCH", 10**6]
@@ -121,7 +125,8 @@ def test_a_cancelled_job_leaves_nothing(tmp_path, jobs):
     assert not list(Path("/tmp").glob(f"ray-job-{process.number}-*"))
 
 
-@needs_ray
+@pytest.mark.ray
+@without_ray
 @pytest.mark.slow
 def test_a_node_that_does_not_join(tmp_path, jobs):
     process = jobs(*grid(tmp_path, bundle_file(tmp_path)), HEAD_IP="127.0.0.1", JOIN_WITHIN="5", LOST="1")
@@ -131,7 +136,8 @@ def test_a_node_that_does_not_join(tmp_path, jobs):
     wait_for(lambda: not marked(tmp_path), "the end of all processes", 5)
 
 
-@needs_ray
+@pytest.mark.ray
+@without_ray
 def test_ray_does_not_start(tmp_path, jobs):
     process = jobs(*grid(tmp_path, bundle_file(tmp_path)), SLURM_CPUS_ON_NODE="x", JOIN_WITHIN="5")
     assert process.wait(60) == 1
