@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+SCRATCH = (".part", ".tmp")  # what is being written ends in: here, and in the toolbox
+OLD = 3600  # seconds after which nobody is writing it any more
 
 
 @contextmanager
@@ -16,5 +20,19 @@ def moved_into_place(target: Path) -> Iterator[Path]:
     try:
         yield scratch
         os.replace(scratch, target)
+    except OSError as error:
+        error.filename, error.filename2 = str(target), None  # a write's error names no file, and another's the scratch
+        raise
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed have left half-written in a folder."""
+    try:
+        names = [name for name in os.listdir(folder) if name.startswith(".") and name.endswith(SCRATCH)]
+        for path in (folder / name for name in names):
+            if time.time() - path.stat().st_mtime > OLD:
+                path.unlink(missing_ok=True)
+    except OSError:  # gone already, or not ours to remove: nothing reads it
+        pass

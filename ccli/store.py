@@ -1,8 +1,9 @@
 """Rows of features on disk, each computed at most once: safe to share, to kill and to resume.
 
 A store is a folder of blocks, one per encoded batch. A block is a safetensors file whose name is the SHA-256 of its
-content, so damage of any kind shows; it is written beside and moved into place, so no half-written block is ever read.
-Nothing is changed in place and nothing is unpickled. A lock keeps two processes from encoding the same rows; what
+content, which is checked each time it is read into memory, so damage of any kind shows, and its rows are encoded again;
+it is written beside and moved into place, so no half-written block is ever read. Nothing is changed in place and
+nothing is unpickled. A lock keeps two processes from encoding the same rows; what
 is read does not depend on it.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,16 +20,22 @@ from pathlib import Path
 
 import filelock
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
-from .atomic import moved_into_place
+from .atomic import moved_into_place, remove_leftovers
 from .errors import CcliError
 
 # positions in the request -> (positions, features [B, D]) batch by batch
 Encode = Callable[[list[int]], Iterable[tuple[list[int], torch.Tensor]]]
 
-HELD = 2**26  # bytes of blocks that a store keeps mapped: all of a small one
+HELD = 2**26  # bytes of blocks that a store keeps in memory: all of a small one
+SUFFIX = ".safetensors"
+TRIES = 3  # times that rows are encoded again because a block went bad while it was in use
+
+
+class _Damaged(Exception):
+    """A block is gone, or is not what its name says."""
 
 
 class RowStore:
@@ -54,6 +62,15 @@ class RowStore:
             CcliError: the folder cannot be written; whatever `encode` raises passes through.
         """
         digests = [_digest(key) for key in keys]
+        for _ in range(TRIES):
+            self._complete(keys, digests, encode)
+            try:
+                return self._gather(digests)
+            except _Damaged:
+                self._forget()
+        raise CcliError(f"blocks in {self.folder} are damaged again and again; set CCLI_STORE to a folder elsewhere")
+
+    def _complete(self, keys: Sequence[str], digests: list[bytes], encode: Encode) -> None:
         if any(d not in self._where for d in digests):
             self._refresh()
         if any(d not in self._where for d in digests):
@@ -63,7 +80,6 @@ class RowStore:
                 missing = {d: k for k, d in enumerate(digests) if d not in self._where}
                 for positions, features in encode(list(missing.values())):
                     self._add([digests[k] for k in positions], features)
-        return self._gather(digests)
 
     def missing(self, keys: Sequence[str]) -> list[int]:
         """Positions of the keys whose rows are not there."""
@@ -92,15 +108,34 @@ class RowStore:
     def _block(self, name: str) -> torch.Tensor:
         """The features of a block; those used last stay at hand, so many that memory is bounded by HELD."""
         if name not in self._open:
-            path = self.folder / f"{name}.safetensors"
-            try:
-                self._open[name] = load_file(path)["features"]  # memory-mapped
-            except (OSError, SafetensorError) as error:
-                raise CcliError(f"{path} has gone or was damaged while it was in use; start again") from error
+            self._hold(name, self._read(name)["features"])
         self._open.move_to_end(name)
-        while len(self._open) > 1 and len(self._open) * self._open[name].nbytes > HELD:
-            self._open.popitem(last=False)
         return self._open[name]
+
+    def _hold(self, name: str, features: torch.Tensor) -> None:
+        self._open[name] = features
+        while len(self._open) > 1 and len(self._open) * features.nbytes > HELD:
+            self._open.popitem(last=False)
+
+    def _read(self, name: str) -> dict[str, torch.Tensor]:
+        """A block as its name says. A copy: what is mapped would change with the file, and nothing would tell."""
+        path = self.folder / f"{name}{SUFFIX}"
+        try:
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() != name:
+                raise _Damaged(name)
+            block = load(content)
+            return {part: block[part] for part in ("keys", "features")}
+        except (FileNotFoundError, SafetensorError, KeyError) as error:
+            raise _Damaged(name) from error
+        except OSError as error:
+            raise _cannot_read(path, error) from error
+
+    def _forget(self) -> None:
+        """What was read, so that it is looked for again."""
+        self._where.clear()
+        self._known.clear()
+        self._open.clear()
 
     def _add(self, digests: list[bytes], features: torch.Tensor) -> None:
         features = features.half().cpu().contiguous()
@@ -109,41 +144,50 @@ class RowStore:
         keys = torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.uint8).view(len(digests), -1)
         content = save({"keys": keys, "features": features})
         name = hashlib.sha256(content).hexdigest()
-        path = self.folder / f"{name}.safetensors"
+        path = self.folder / f"{name}{SUFFIX}"
         try:
             _write(path, content)
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
-        self._take(path)
+        self._take(name, {"keys": keys, "features": features})
 
     def _refresh(self, remove: bool = False) -> None:
         """Take in blocks that this process has not read yet; `remove`, under the lock only: damaged ones."""
-        for path in sorted(self.folder.glob("*.safetensors")):
-            if path.stem in self._known:
+        for name in self._names():
+            if name in self._known:
                 continue
             try:
-                if _sha256(path) == path.stem:
-                    self._take(path)
-                    continue
-            except FileNotFoundError:  # removed by another process
-                continue
-            except (SafetensorError, KeyError):  # the name fits, but it is not a block
-                pass
-            except OSError as error:
-                raise CcliError(f"cannot read {path} ({error.strerror or error}); check its permissions") from error
-            if remove:
-                warnings.warn(f"{path} is damaged; it is removed and its images are encoded again", stacklevel=3)
-                try:
-                    path.unlink(missing_ok=True)
-                except OSError as error:
-                    raise _cannot_write(self.folder, error) from error
+                self._take(name, self._read(name))
+            except _Damaged:
+                if remove:
+                    self._remove(self.folder / f"{name}{SUFFIX}")
+        if remove:
+            remove_leftovers(self.folder)
 
-    def _take(self, path: Path) -> None:
-        with safe_open(path, "pt") as block:
-            keys, _ = block.get_tensor("keys"), block.get_slice("features")  # a file without them is no block
-        self._known.add(path.stem)
-        for row, key in enumerate(keys.numpy()):
-            self._where.setdefault(key.tobytes(), (path.stem, row))
+    def _names(self) -> list[str]:
+        """Of the blocks in the folder. Not by glob, for which a folder that cannot be read is an empty one."""
+        try:
+            files = os.listdir(self.folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise _cannot_read(self.folder, error) from error
+        return sorted(name.removesuffix(SUFFIX) for name in files if name.endswith(SUFFIX))
+
+    def _remove(self, path: Path) -> None:
+        if not path.exists():  # removed by another process
+            return
+        warnings.warn(f"{path} is damaged; it is removed and its images are encoded again", stacklevel=5)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+
+    def _take(self, name: str, block: dict[str, torch.Tensor]) -> None:
+        self._known.add(name)
+        for row, key in enumerate(block["keys"].numpy()):
+            self._where.setdefault(key.tobytes(), (name, row))
+        self._hold(name, block["features"])
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -167,14 +211,16 @@ def _digest(key: str) -> bytes:
     return hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _write(path: Path, content: bytes) -> None:
     with moved_into_place(path) as scratch:
         scratch.write_bytes(content)  # no fsync: a block that a power cut emptied has the wrong checksum
+
+
+def _cannot_read(path: Path, error: OSError) -> CcliError:
+    return CcliError(
+        f"cannot read {path} ({error.strerror or error}); see that its disk is well and that you may read it, or set "
+        "CCLI_STORE to another folder"
+    )
 
 
 def _cannot_write(folder: Path, error: OSError) -> CcliError:

@@ -265,12 +265,48 @@ def test_few_blocks_are_held_and_the_rows_are_the_same(tmp_path, monkeypatch):
         assert len(store._open) == 5
 
 
-def test_a_block_that_goes_while_it_is_in_use_is_named(tmp_path):
-    store = RowStore(tmp_path, {})
-    store.rows(["a"], lambda missing: [(missing, torch.ones(1, 4))])
-    fresh = RowStore(tmp_path, {})
-    assert fresh.missing(["a"]) == []
-    (block,) = store.folder.glob("*.safetensors")
+def spoil(block):
     block.unlink()
-    with pytest.raises(CcliError, match=rf"{block.name} has gone"):
-        fresh.rows(["a"], None)
+
+
+def turn(block):
+    content = bytearray(block.read_bytes())
+    content[-1] ^= 1
+    block.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [spoil, turn])
+def test_a_block_that_goes_bad_while_it_is_in_use_is_encoded_again(tmp_path, monkeypatch, damage):
+    monkeypatch.setattr("ccli.store.HELD", 1)  # one block stays at hand
+    calls = []
+
+    def encode(missing):
+        calls.append(missing)
+        return (([k], torch.full((1, 4), float(k))) for k in missing)
+
+    store, keys = RowStore(tmp_path, {}), ["0", "1", "2"]
+    rows = store.rows(keys, encode)
+    for block in store.folder.glob("*.safetensors"):
+        damage(block)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert torch.equal(store.rows(keys, encode), rows)
+    assert calls == [[0, 1, 2], [0, 1, 2]]
+    assert len([w for w in caught if "damaged; it is removed" in str(w.message)]) == (3 if damage is turn else 0)
+
+
+def test_a_disk_that_damages_all_it_is_given_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("ccli.store.HELD", 1)
+
+    def encode(missing):
+        for block in tmp_path.glob("*/*.safetensors"):
+            block.unlink()
+        return (([k], torch.full((1, 4), float(k))) for k in missing)
+
+    def losing(path, content, write=Path.write_bytes):
+        return write(path, content[:-1])
+
+    monkeypatch.setattr(Path, "write_bytes", losing)
+    with pytest.warns(UserWarning), pytest.raises(CcliError, match=r"damaged again and again; set CCLI_STORE") as error:
+        RowStore(tmp_path, {}).rows(["a", "b"], encode)
+    assert str(tmp_path) in str(error.value)
