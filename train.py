@@ -16,7 +16,7 @@ import pkgutil
 import sys
 from pathlib import Path
 
-from ccli.errors import CcliError, first_line, nearest
+from ccli.errors import CcliError, first_line, nearest, of_the_disk
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -95,6 +95,8 @@ def merge_file(cfg, path: str) -> None:
         siblings = sorted(p.stem for p in Path(path).parent.glob("*.yaml"))
         there = f" There are {', '.join(siblings)}." if siblings else ""
         raise CcliError(f"no configuration {path}.{nearest(Path(path).stem, siblings)}{there}")
+    if Path(path).suffix not in (".yaml", ".yml"):  # yacs would run a .py
+        raise CcliError(f"{path}: a configuration is a .yaml, and nothing else is read")
     try:
         cfg.merge_from_file(path)
     except KeyError as error:
@@ -227,6 +229,10 @@ def main() -> None:
         run(args)
     except (CcliError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if not of_the_disk(error):
+            raise
+        sys.exit(f"error: {of_the_disk(error)}")
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command resumes")
     finally:

@@ -273,6 +273,8 @@ def _read_config(path: Path) -> dict:
     """A folder's open_clip configuration."""
     try:
         content = json.loads(path.read_text())
+        if "trust_remote_code" in json.dumps(content):  # transformers would run modules of the folder
+            raise CcliError(f"{path}: trust_remote_code is refused: nothing of a downloaded model is run")
         _ = content.get("preprocess_cfg", {}) | {"size": content["model_cfg"]["vision_cfg"]["image_size"]}
         return content
     except (ValueError, KeyError, TypeError, AttributeError) as error:

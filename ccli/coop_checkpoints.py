@@ -2,8 +2,7 @@
 
 CoOp keeps RUN/prompt_learner/model.pth.tar-EPOCH and model-best.pth.tar: dicts with the epoch, the states of optimizer
 and scheduler, and the state_dict of its prompt learner. There, `ctx` is what was learned; `token_prefix` and
-`token_suffix` are embeddings of that run's class names. Dassl's warm-up keeps the scheduler that follows it, and so the
-optimizer, as pickled objects: torch's restricted reader is given classes that do nothing in their place.
+`token_suffix` are embeddings of that run's class names.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from .errors import CcliError, first_line
+from .errors import CcliError
+from .safe_load import load_checkpoint, why_refused
 
 FOLDER = "prompt_learner"
 BEST = "model-best.pth.tar"
@@ -42,12 +42,9 @@ def read_context(place: str | Path, epoch: int | None = None) -> CoopContext:
     """
     path = find_checkpoint(Path(place).expanduser(), epoch)
     try:
-        with torch.serialization.safe_globals(_STAND_INS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_checkpoint(path)
     except Exception as error:  # damage shows itself in a dozen types
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it holds {found[1]}, which no CoOp checkpoint does" if found else first_line(error)[:150]
-        raise CcliError(f"{path} is not a readable CoOp checkpoint: {reason}") from error
+        raise CcliError(f"{path} is not a readable CoOp checkpoint: {why_refused(error)}") from error
     state = content.get("state_dict") if isinstance(content, dict) else None
     ctx = state.get("ctx") if isinstance(state, dict) else None
     if not isinstance(ctx, torch.Tensor) or ctx.ndim not in (2, 3) or not ctx.is_floating_point():
@@ -74,34 +71,3 @@ def find_checkpoint(place: Path, epoch: int | None = None) -> Path:
         return folder / (BEST if BEST in names else epochs[max(epochs)])
     wanted = "checkpoint of CoOp" if epoch is None else f"model.pth.tar-{epoch}"
     raise CcliError(f"{folder}: no {wanted}; there is {', '.join(names) or 'nothing'}")
-
-
-class _Nothing:
-    """Takes the place of an object: it is given that object's contents and keeps none of them."""
-
-    def __new__(cls, *_: object) -> _Nothing:
-        return super().__new__(cls)
-
-    def __init__(self, *_: object):
-        pass
-
-    def __setstate__(self, _: object) -> None:
-        pass
-
-
-def _empty_dict(*_: object) -> dict:
-    """Takes the place of defaultdict, which torch's reader cannot fill."""
-    return {}
-
-
-_PICKLED = (  # by a warm-up scheduler: what it is, what follows it, the optimizer, and the type in its defaultdict
-    *(f"dassl.optim.lr_scheduler.{name}WarmupScheduler" for name in ("Constant", "Linear")),
-    *(f"torch.optim.lr_scheduler.{name}" for name in ("CosineAnnealingLR", "StepLR", "MultiStepLR")),
-    *("torch.optim.sgd.SGD", "torch.optim.adam.Adam", "torch.optim.adamw.AdamW", "torch.optim.rmsprop.RMSprop"),
-    *("torch.optim.radam.RAdam", "dassl.optim.radam.RAdam", "builtins.dict"),
-)
-# a class of its own for each name, since the reader knows classes apart by identity
-_STAND_INS = [
-    *((type(name.rpartition(".")[2], (_Nothing,), {}), name) for name in _PICKLED),
-    (_empty_dict, "collections.defaultdict"),
-]

@@ -126,7 +126,7 @@ def test_a_hostile_checkpoint_never_runs(tmp_path, where):
     save(tmp_path, 1, **{where: {"ctx": torch.zeros(4, 8), "x": Hostile(trap)}} if where != "epoch" else {})
     if where == "epoch":
         torch.save({"state_dict": {"ctx": torch.zeros(4, 8)}, "epoch": Hostile(trap)}, tmp_path / "model.pth.tar-1")
-    with pytest.raises(CcliError, match=r"model\.pth\.tar-1 is not a readable .*mkdir, which no CoOp checkpoint") as e:
+    with pytest.raises(CcliError, match=r"model\.pth\.tar-1 is not a readable .*mkdir, which no checkpoint") as e:
         read_context(tmp_path)
     assert "\n" not in str(e.value) and not trap.exists()
     torch.load(tmp_path / "model.pth.tar-1", weights_only=False)  # the trap does work where it is let

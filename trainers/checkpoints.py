@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import torch
 
 from ccli.atomic import moved_into_place
-from ccli.errors import CcliError, first_line
+from ccli.errors import CcliError
 from ccli.runs import RECORD, fingerprint, is_done, leaves, read_record
+from ccli.safe_load import load_checkpoint, why_refused
+from ccli.sealed import check_seal, sealed
 
 HEAD = "head"  # the name of the registered model, and of its folder of checkpoints
 RUN = "run.json"  # what a run started as: its classes and its options
@@ -24,13 +27,25 @@ def read_checkpoint(folder: Path, epoch: int | None = None) -> dict[str, torch.T
     """
     path = folder / ("model-best.pth.tar" if epoch is None else f"model.pth.tar-{epoch}")
     if epoch is None and not path.exists() and (folder / "checkpoint").exists():
-        path = folder / Path((folder / "checkpoint").read_text().strip()).name  # never a path out of the folder
+        path = folder / Path(_pointed(folder)).name  # never a path out of the folder
     if not path.is_file():
         raise CcliError(f"no checkpoint {path}; --model-dir wants the output folder of a finished run")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        content = load_checkpoint(path)
     except Exception as error:
-        raise CcliError(f"{path} is not a readable checkpoint: {first_line(error)[:150]}") from error
+        raise CcliError(f"{path} is not a readable checkpoint: {why_refused(error)}") from error
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(x, torch.Tensor) for x in state.values()):
+        raise CcliError(f"{path} is not a readable checkpoint: its state_dict is not a dict of tensors")
+    return state
+
+
+def _pointed(folder: Path) -> str:
+    """The name in the file `checkpoint`, and below it the start of its SHA-256, which upstream's Dassl leaves out."""
+    name, *digest = (folder / "checkpoint").read_text(errors="replace").split("\n")[:2]
+    if any(digest) and digest[0] != hashlib.sha256(name.encode()).hexdigest()[:16]:
+        raise CcliError(f"{folder / 'checkpoint'} is damaged; write the name of the last checkpoint into it")
+    return name.strip()
 
 
 def has_checkpoint(folder: str, name: str) -> bool:
@@ -47,9 +62,11 @@ def write_json(target: Path, content: dict) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with moved_into_place(target) as scratch:
-            scratch.write_text(json.dumps(content))
+            scratch.write_text(sealed(json.dumps(content)))
     except OSError as error:
-        raise CcliError(f"cannot write {target} ({error.strerror or error}); choose another --output-dir") from error
+        raise CcliError(
+            f"cannot write {target} ({error.strerror or error}); make room or choose another --output-dir"
+        ) from error
 
 
 def read_classes(folder: str | Path) -> list[str]:
@@ -117,7 +134,7 @@ def why_no_record(run: str, epoch: int | None, folder: str, split: str) -> str:
 def _is_last(run: Path, epoch: int) -> bool:
     """Whether an epoch's checkpoint is that of the run's end."""
     pointer = run / HEAD / "checkpoint"
-    return pointer.is_file() and pointer.read_text().strip() == f"model.pth.tar-{epoch}"
+    return pointer.is_file() and _pointed(pointer.parent) == f"model.pth.tar-{epoch}"
 
 
 def refuse_another_record(folder: str | Path, record: dict) -> None:
@@ -146,7 +163,9 @@ def is_evaluated(run: str, folder: str) -> bool:
 def _read_run(folder: str | Path, key: str):
     path = Path(folder) / RUN
     try:
-        return json.loads(path.read_text())[key]
+        text = path.read_text()
+        check_seal(text)
+        return json.loads(text)[key]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CcliError(
             f"{path} is missing or damaged ({type(error).__name__}); it is written when a run starts"

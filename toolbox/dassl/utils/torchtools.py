@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import pickle
 import shutil
 import zipfile
 from typing import Any
@@ -42,8 +42,9 @@ def _plain_dict(*_: Any) -> dict:
     return {}
 
 
-# Upstream's warm-up pickles its successor, and with it the optimizer. These names are let through, as inert objects.
+# Upstream's warm-up pickles its successor, and with it the optimizer; some pickle the warm-up itself. These names are let through, as inert objects.
 _UPSTREAM_GLOBALS = [
+    *(f"dassl.optim.lr_scheduler.{name}WarmupScheduler" for name in ("Constant", "Linear")),
     *(f"torch.optim.lr_scheduler.{name}" for name in ("CosineAnnealingLR", "StepLR", "MultiStepLR")),
     *(f"torch.optim.{name.lower()}.{name}" for name in ("SGD", "Adam", "AdamW", "RMSprop", "RAdam")),
     "dassl.optim.radam.RAdam",
@@ -72,12 +73,12 @@ def save_checkpoint(
     if remove_module_from_keys and all(key.startswith("module.") for key in weights):
         state = {**state, "state_dict": {key.removeprefix("module."): value for key, value in weights.items()}}
     fpath = os.path.join(save_dir, model_name or EPOCH_NAME.format(state["epoch"]))
-    with atomic_path(fpath) as temporary:
-        torch.save(state, temporary)
+    with atomic_path(fpath) as temporary, open(temporary, "wb") as file:
+        torch.save(state, file)  # into a file of Python's, so that a full disk is an OSError
     print(f"Checkpoint saved to {fpath}")
 
     with atomic_path(os.path.join(save_dir, POINTER_NAME)) as temporary, open(temporary, "w") as file:
-        file.write(os.path.basename(fpath) + "\n")
+        file.write(f"{os.path.basename(fpath)}\n{_digest(os.path.basename(fpath))}\n")
     if is_best and os.path.basename(fpath) != BEST_NAME:
         best = os.path.join(save_dir, BEST_NAME)
         with atomic_path(best) as temporary:
@@ -86,7 +87,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(fpath: str) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU. Files that hold more than tensors and plain values are refused.
+    """Read a checkpoint onto the CPU. Files that hold more than tensors and plain values are refused, and damaged ones.
 
     Checkpoints of upstream's warm-up schedulers are read; the objects in them become `InertObject`.
 
@@ -99,9 +100,12 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     if not os.path.exists(fpath):
         raise FileNotFoundError(f'No checkpoint at "{fpath}"')
     try:
+        _check_archive(fpath)
         with torch.serialization.safe_globals(_ALLOWED):
             return torch.load(fpath, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+    except OSError:
+        raise
+    except Exception as error:  # damage shows itself in a dozen types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         detail = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line), reason)
         raise ValueError(
@@ -109,10 +113,28 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
         ) from error
 
 
+def _check_archive(fpath: str) -> None:
+    """Compare a zip archive's checksums, which torch's reader does not. Very old checkpoints are no archives."""
+    if zipfile.is_zipfile(fpath):
+        with zipfile.ZipFile(fpath) as archive:
+            bad = archive.testzip()
+        if bad:
+            raise zipfile.BadZipFile(f"{bad} has another checksum")
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
 def checkpoint_path(fdir: str) -> str:
     """The file that fdir/checkpoint names as the last one written."""
-    with open(os.path.join(fdir, POINTER_NAME), encoding="utf-8") as file:
-        name = file.readline().strip()
+    with open(os.path.join(fdir, POINTER_NAME), encoding="utf-8", errors="replace") as file:
+        name, *digest = file.read().split("\n")[:2]
+    if any(digest) and digest[0] != _digest(name):  # upstream writes the name alone
+        raise ValueError(
+            f'"{os.path.join(fdir, POINTER_NAME)}" is damaged; write the name of the last checkpoint into it'
+        )
+    name = name.strip()
     if not name or os.path.basename(name) != name:
         raise ValueError(f'"{os.path.join(fdir, POINTER_NAME)}" must hold the name of a file beside it, got {name!r}')
     return os.path.join(fdir, name)
