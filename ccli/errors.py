@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
 class CcliError(Exception):
     """A problem the user can solve: one line that names the thing and the remedy."""
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LOST = (errno.EIO, errno.ESTALE, errno.EROFS, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH)
+
+
+def of_the_disk(error: BaseException) -> str:
+    """What is wrong with a disk or a network file system, and the remedy, in a line; "" where it is something else."""
+    if not isinstance(error, OSError) or error.errno not in (*_FULL, *_LOST):
+        return ""
+    remedy = "make room" if error.errno in _FULL else "see that the disk is well"
+    return f"{error.filename or 'a file'}: {error.strerror or error}; {remedy}, and the same command goes on"
 
 
 def first_line(error: BaseException) -> str:

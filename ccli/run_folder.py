@@ -1,6 +1,7 @@
 """A classifier in a folder: classifier.json, and its tensors in classifier.safetensors. Enough by themselves.
 
-The json is written last, and names the tensors by their SHA-256, so that the two belong together. Nothing is unpickled,
+The json is written last, and names the tensors by their SHA-256, so that the two belong together; it ends with a digest
+of itself, which those of older versions lack. Nothing is unpickled,
 and of the code only the modules of ccli.methods are named.
 """
 
@@ -26,6 +27,7 @@ from .errors import CcliError, first_line
 from .methods.context_optimization import ContextOptimization
 from .methods.zero_shot import ZeroShot
 from .new_images import ImageSpec
+from .sealed import check_seal, sealed
 
 VERSION = 1
 FACTS, TENSORS = "classifier.json", "classifier.safetensors"
@@ -66,9 +68,11 @@ def save(classifier: Classifier, folder: str | Path) -> None:
         with moved_into_place(folder / TENSORS) as scratch:
             scratch.write_bytes(content)
         with moved_into_place(folder / FACTS) as scratch:
-            scratch.write_text(json.dumps(facts))
+            scratch.write_text(sealed(json.dumps(facts)), encoding="utf-8")
     except OSError as error:
-        raise CcliError(f"cannot write into {folder} ({error.strerror or error}); choose another folder") from error
+        raise CcliError(
+            f"cannot write {error.filename or folder} ({error.strerror or error}); make room or choose another folder"
+        ) from error
 
 
 def load_run(folder: str | Path, device: str | torch.device = "cpu", backbone: str = "") -> Classifier:
@@ -118,7 +122,9 @@ def _divided(record) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 def _read_facts(path: Path) -> dict[str, Any]:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        check_seal(text)
+        facts = json.loads(text)
         version = facts["version"]
     except FileNotFoundError:
         raise CcliError(

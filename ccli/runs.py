@@ -33,7 +33,8 @@ A run that `sweep.py --batched` trained together with others has
 
     batched           int, how many runs were trained as one; its numbers are those of a run alone up to rounding
 
-Further fields are kept as they are.
+Further fields are kept as they are. The file ends with a digest of itself (`ccli.sealed`), which is checked and is no
+field of the record; one that was written without it is read, too.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ from typing import Any
 from ccli import __version__
 from ccli.atomic import moved_into_place
 from ccli.errors import CcliError
+from ccli.sealed import FIELD, broken_seal, sealed
 
 RECORD = "result.json"
 FAILURE = "failed.txt"
@@ -176,7 +178,7 @@ def _to_json(record: dict[str, Any]) -> str:
             raise CcliError(
                 f"the record's field {name!r} cannot be written ({error}); use plain, finite Python values"
             ) from error
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+    return sealed("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def write_record(folder: str | Path, record: dict[str, Any]) -> Path:
@@ -242,24 +244,32 @@ def read_record(folder_or_file: str | Path) -> dict[str, Any]:
     if path.is_dir():
         raise CcliError(f"{path} is a folder, where a run writes a file of that name; rename or remove it")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        text = path.read_text(encoding="utf-8")
+        record = json.loads(text, parse_constant=_refuse_constant)
     except (FileNotFoundError, NotADirectoryError):
         raise CcliError(f"{path} does not exist; a run writes it when it ends, so finish the run") from None
     except OSError as error:
         raise CcliError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from error
     except ValueError as error:  # JSON and UTF-8 errors are both ValueErrors
         raise CcliError(f"{path} is truncated or not JSON ({error}); delete it and repeat the run") from error
-    problem = _problem(record)
+    problem = _problem(record) or broken_seal(text)
     if problem:
         raise CcliError(f"{path} {problem}; delete it and repeat the run")
+    record.pop(FIELD, None)
     return record
 
 
 def is_done(folder: str | Path) -> bool:
-    """Whether the run in this folder has ended: it has a record, and the record can be read."""
+    """Whether the run in this folder has ended: it has a record, and the record is a good one.
+
+    Raises:
+        CcliError: the disk does not say, so that there may be a result which must not be written over.
+    """
     try:
         read_record(Path(folder) / RECORD)
-    except CcliError:
+    except CcliError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
         return False
     return True
 
@@ -278,14 +288,27 @@ def find_records(root: str | Path) -> tuple[list[tuple[Path, dict[str, Any]]], l
     if not root.is_dir():
         raise CcliError(f"no such folder: {root}; give the folder that holds finished runs")
     records, problems = [], []
-    for path in sorted(root.rglob(RECORD)):
+    files = _files_below(root, problems)
+    for path in (path for path in files if path.name == RECORD):
         try:
             records.append((path, read_record(path)))
         except CcliError as error:
             problems.append(str(error))
-    failed = [path for path in sorted(root.rglob(FAILURE)) if not (path.parent / RECORD).exists()]
+    failed = [path for path in files if path.name == FAILURE and not (path.parent / RECORD).exists()]
     problems += [f"{path.parent} failed: {_last_line(path)}" for path in failed]
     return records, problems
+
+
+def _files_below(root: Path, problems: list[str]) -> list[Path]:
+    """Records (or folders of that name) and failures, sorted. A folder that cannot be read is a problem: to rglob it is
+    an empty one."""
+
+    def unreadable(error: OSError) -> None:
+        problems.append(f"{error.filename} cannot be read ({error.strerror or error}); its runs are left out")
+
+    walk = os.walk(root, onerror=unreadable)
+    found = (Path(at, name) for at, folders, files in walk for name in (*folders, *files))
+    return sorted(path for path in found if path.name in (RECORD, FAILURE))
 
 
 def _last_line(path: Path) -> str:

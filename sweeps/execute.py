@@ -16,7 +16,7 @@ from typing import NamedTuple
 import filelock
 
 from ccli.atomic import moved_into_place
-from ccli.errors import CcliError
+from ccli.errors import CcliError, of_the_disk
 from ccli.runs import FAILURE, RECORD, is_done
 
 from .plan import Run
@@ -91,7 +91,7 @@ def _execute(call: Run) -> Outcome:
                 raise CcliError(f"the run ended without {call.folder / RECORD}; do its options forbid a test?")
         (call.folder / FAILURE).unlink(missing_ok=True)
     except Exception as problem:
-        error = " ".join(str(problem).split()) or type(problem).__name__
+        error = of_the_disk(problem) or " ".join(str(problem).split()) or type(problem).__name__
         return _failed(call, error, traceback.format_exc(), time.time() - start)
     return Outcome(call.name, call.folder, "", time.time() - start)
 

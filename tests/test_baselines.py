@@ -150,7 +150,20 @@ def test_a_resumed_run_remembers_the_best_epoch(bundles, tmp_path, monkeypatch):
     whole, resumed = read_record(tmp_path / "whole"), read_record(tmp_path / "cut")
     assert whole["predictions"] == resumed["predictions"]
     assert whole["hyper_parameters"] == resumed["hyper_parameters"]
-    assert not (tmp_path / "cut/head" / BEST).exists()
+    for damage in ("none", "record", "last bit of the best"):  # made again, with what it knows of its best epoch
+        if damage == "record":
+            (tmp_path / "cut/result.json").unlink()
+        if damage == "last bit of the best":
+            content = bytearray((tmp_path / "cut/head" / BEST).read_bytes())
+            content[-1] ^= 1
+            (tmp_path / "cut/head" / BEST).write_bytes(content)
+            with pytest.raises(
+                SystemExit, match=r"best.safetensors is damaged \(another digest\); remove .*cut to start"
+            ):
+                run_here(*args(bundles["val"], tmp_path / "cut", "TaskRes", *opts))
+            continue
+        run_here(*args(bundles["val"], tmp_path / "cut", "TaskRes", *opts))
+        assert same_record(read_record(tmp_path / "cut"), resumed) == []
 
 
 def files(folder):

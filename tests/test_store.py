@@ -92,7 +92,7 @@ def test_two_processes_encode_each_image_once_and_agree(tiny_clip, tiny_clip_fol
 @pytest.mark.parametrize("moment", ["encoding", "moving"])
 def test_a_kill_loses_the_batch_in_flight_alone(tiny_clip, tiny_clip_folder, many_images, tmp_path, encoded, moment):
     store, log, images = tmp_path / "store", tmp_path / "log", many_images[0].parent
-    pause, hang = ("0", "hang") if moment == "moving" else ("0.3", "")
+    pause, hang = ("0", "hang") if moment == "moving" else ("0.6", "")
     with start(tiny_clip_folder, images, store, log, pause, hang) as process:
         process.stdin.write("go\n")
         process.stdin.flush()
@@ -101,7 +101,9 @@ def test_a_kill_loses_the_batch_in_flight_alone(tiny_clip, tiny_clip_folder, man
                 lambda: len(blocks(store)) == 2 and any(p.stat().st_size > 1000 for p in partials(store)), process
             )
         else:  # the third batch is being encoded
-            wait_until(lambda: log.exists() and len(log.read_text().split()) == 3, process)
+            wait_until(
+                lambda: log.exists() and len(log.read_text().split()) == 3 and len(blocks(store)) == 2, process
+            )
         process.send_signal(signal.SIGKILL)
     assert len(blocks(store)) == 2
     assert len(partials(store)) == (moment == "moving")

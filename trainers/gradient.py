@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -9,14 +10,14 @@ from dassl.optim import build_optimizer
 
 from ccli import selection
 from ccli.atomic import moved_into_place
-from ccli.errors import CcliError
+from ccli.errors import CcliError, first_line
 from ccli.methods.training import correct, warm_cosine
 from ccli.task import FewShotTask, Split
 
 from .base import FeatureTrainer
 from .checkpoints import HEAD
 
-BEST = "best.safetensors"  # of the epochs so far, beside the checkpoints: a resumed run needs it
+BEST = "best.safetensors"  # of the epochs so far, beside the checkpoints: a run that is resumed or repeated needs it
 
 
 class GradientTrainer(FeatureTrainer):
@@ -83,8 +84,8 @@ class GradientTrainer(FeatureTrainer):
 
     def before_train(self) -> None:
         super().before_train()
-        path = Path(self.output_dir) / HEAD / BEST
-        if self.start_epoch and path.exists():
+        path = Path(self.cfg.RESUME or self.output_dir) / HEAD / BEST
+        if self.start_epoch and self.watched() is not None:
             self.best = _read_best(path)
             if self.best[1] >= self.start_epoch:  # it comes again
                 self.best = None
@@ -120,8 +121,9 @@ class GradientTrainer(FeatureTrainer):
         return self.how, {"epochs": self.epochs} | self.select_more(self.how)
 
     def after_train(self) -> None:
+        if self.best is not None:  # before the last checkpoint becomes the chosen head
+            _write_best(Path(self.output_dir) / HEAD / BEST, self.best)
         super().after_train()
-        (Path(self.output_dir) / HEAD / BEST).unlink(missing_ok=True)  # needed until there is a record
 
     def select_more(self, how: str) -> dict:
         """Choose what is chosen after training, set it in the head, and name it."""
@@ -133,21 +135,35 @@ class GradientTrainer(FeatureTrainer):
 
 
 def _write_best(path: Path, best: tuple[int, int, dict[str, torch.Tensor]]) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
+    state = {name: x.contiguous().cpu() for name, x in best[2].items()}
+    said = {"correct": str(best[0]), "epoch": str(best[1]), "digest": _digest(*best[:2], state)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with moved_into_place(path) as scratch:
-        state = {name: x.contiguous().cpu() for name, x in best[2].items()}
-        save_file(state, scratch, {"correct": str(best[0]), "epoch": str(best[1])})
+        scratch.write_bytes(save(state, said))
 
 
 def _read_best(path: Path) -> tuple[int, int, dict[str, torch.Tensor]]:
     from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
 
     try:
         with safe_open(path, "pt") as file:
-            said = file.metadata()
-        return int(said["correct"]), int(said["epoch"]), load_file(path)
+            said, state = file.metadata(), {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        best = int(said["correct"]), int(said["epoch"]), state
+        if said["digest"] != _digest(*best):
+            raise ValueError("another digest")
+        return best
+    except FileNotFoundError:
+        why = f"there is no {path}, which says what its best epoch was"
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
-        raise CcliError(f"{path} is damaged; remove {path.parent.parent} to start anew") from error
+        why = f"{path} is damaged ({first_line(error)[:100]})"
+    raise CcliError(f"cannot go on: {why}; remove {path.parent.parent} to start anew")
+
+
+def _digest(correct: int, epoch: int, state: dict[str, torch.Tensor]) -> str:
+    found = hashlib.sha256(f"{correct} {epoch}".encode())
+    for name in sorted(state):
+        found.update(f"{name} {state[name].dtype} {tuple(state[name].shape)}".encode())
+        found.update(state[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

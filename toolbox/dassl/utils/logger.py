@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -35,7 +36,13 @@ class Logger:
     def write(self, msg: str) -> int:
         self.console.write(msg)
         if self.file is not None:
-            self.file.write(msg)
+            try:
+                self.file.write(msg)
+            except OSError as error:  # such as a full disk, which need not be told once more at the end
+                error.filename = self.file.name
+                with contextlib.suppress(OSError):
+                    self.close()
+                raise
         return len(msg)
 
     def flush(self) -> None:
@@ -45,9 +52,9 @@ class Logger:
 
     def close(self) -> None:
         """Close the file. The console is not ours to close."""
-        if self.file is not None:
-            self.file.close()
-            self.file = None
+        file, self.file = self.file, None
+        if file is not None:
+            file.close()
 
     def __getattr__(self, name: str) -> Any:
         # isatty, encoding, fileno ...: whatever else a stream is asked for, the console answers

@@ -54,9 +54,11 @@ def atomic_path(fpath: str) -> Iterator[str]:
             os.fsync(file.fileno())  # the name must never point at bytes that are not on the disk yet
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only the owner may read
         os.replace(temporary, fpath)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+    except BaseException as error:
+        with contextlib.suppress(OSError):
             os.remove(temporary)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = fpath, None  # that of a write names no file
         raise
 
 
