@@ -17,6 +17,10 @@ import sys
 from pathlib import Path
 
 from ccli.errors import CcliError, first_line, nearest, of_the_disk
+from ccli.runs import leaves
+
+LARGEST = 1e30  # of an option
+LARGEST_SEED = 2**32 - 1  # that numpy takes
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -65,6 +69,7 @@ def setup_cfg(args: argparse.Namespace):
     pairs = [x for key, value in flags.items() if value for x in (key, value)]
     cfg.SEED = args.seed
     merge_pairs(cfg, pairs + args.opts)
+    refuse_large(cfg)
     if "USE_CUDA" in args.opts and cfg.USE_CUDA:
         import torch
 
@@ -119,6 +124,16 @@ def merge_pairs(cfg, pairs: list) -> None:
             cfg.merge_from_list([key, value])
         except (ValueError, SyntaxError) as error:
             raise CcliError(f"option {key}: {value!r} does not fit ({first_line(error)})") from error
+
+
+def refuse_large(cfg) -> None:
+    """Refuse options that are infinite or not a number, or that overflow where float32 is multiplied by them."""
+    if cfg.SEED > LARGEST_SEED:
+        raise CcliError(f"SEED is {cfg.SEED}; it must be {LARGEST_SEED} at most")
+    for key, value in leaves(cfg):
+        for number in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(number, float) and not abs(number) <= LARGEST:
+                raise CcliError(f"option {key} is {value}; give numbers between {-LARGEST:g} and {LARGEST:g}")
 
 
 def all_keys(node, prefix: str = "") -> list[str]:

@@ -17,6 +17,7 @@ import torch
 from .task import Split
 
 LOWEST, HIGHEST = 0.01, 100.0
+NOT_FINITE = "not finite; lower OPTIM.LR or the trainer's weights, or check the features"
 ENOUGH = 2000  # images for the temperature, which is one number
 BINS = 15
 
@@ -70,7 +71,7 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """
     logits = logits.double()
     if not torch.isfinite(logits).all():
-        raise FloatingPointError("logits of held-out images are not finite; encode the images again")
+        raise FloatingPointError(f"logits of held-out images are {NOT_FINITE}")
     share = 1 / (len(labels) + 2)
     aim = (1 - share) * logits.gather(1, labels[:, None]).sum() + share * logits.mean(1).sum()
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import torch
 
+from .calibration import NOT_FINITE
 from .errors import CcliError, nearest
 from .runs import PROTOCOLS
 from .task import FewShotTask, Split
@@ -166,7 +167,7 @@ def log_likelihoods(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Of the labels [B] under softmax(k logits [B, N]), summed over images, at each k in TEMPERATURES: float64 [K]."""
     logits = logits.double()
     if not torch.isfinite(logits).all():
-        raise FloatingPointError("logits of held-out images are not finite; encode the images again")
+        raise FloatingPointError(f"logits of held-out images are {NOT_FINITE}")
     below = logits - logits.amax(1, keepdim=True)
     own, scaled = below.gather(1, labels[:, None]).sum(), torch.empty_like(below)
     normalisers = [torch.mul(below, k, out=scaled).exp_().sum(1).log().sum() for k in TEMPERATURES]

@@ -16,6 +16,7 @@ from ccli.task import FewShotTask
 
 from .base import FeatureTrainer
 from .base import extend_cfg as extend_base
+from .checks import are_numbers
 
 NETWORKS = ("mlp", "convex")
 CRITERIA = ("accuracy", "likelihood")
@@ -70,7 +71,7 @@ class CCLI(FeatureTrainer):
             raise CcliError("TRAINER.CCLI.SOURCE none leaves class texts alone: REPRESENTATION space, CLASS_AXES True")
         if not 0 <= node.TEXT_SHARE <= 1:
             raise CcliError(f"TRAINER.CCLI.TEXT_SHARE is {node.TEXT_SHARE}; it must lie between 0 and 1")
-        if 0.0 not in node.ALPHAS or min(node.ALPHAS) < 0:
+        if not are_numbers(node.ALPHAS) or 0.0 not in node.ALPHAS or min(node.ALPHAS) < 0:
             raise CcliError(f"TRAINER.CCLI.ALPHAS {tuple(node.ALPHAS)} must hold 0 (zero-shot) and nothing below")
         if node.NETWORK == "mlp" and cfg.OPTIM.MAX_EPOCH < 1:
             raise CcliError("TRAINER.CCLI.NETWORK mlp needs OPTIM.MAX_EPOCH of 1 or more")

@@ -47,7 +47,10 @@ class GradientTrainer(FeatureTrainer):
 
     def make_optim(self, head: torch.nn.Module, task: FewShotTask):
         """The yaml's optimiser, on CoOp's schedule: one epoch at WARMUP_CONS_LR, then a cosine per epoch."""
-        optim = build_optimizer(head, self.cfg.OPTIM)
+        try:
+            optim = build_optimizer(head, self.cfg.OPTIM)
+        except ValueError as error:
+            raise CcliError(f"OPTIM: {first_line(error)}; mend the option") from error
         for group in optim.param_groups:
             group["lr"] *= self.rate_share()
         return optim, warm_cosine(

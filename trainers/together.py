@@ -17,6 +17,7 @@ from dassl.utils import AverageMeter, MetricMeter
 from ccli.batches import FeatureBatches
 from ccli.errors import CcliError
 from ccli.methods.together import Together, is_worth_it, why_not
+from ccli.methods.training import at
 from ccli.task import FewShotTask, Split
 
 from .base import FeatureTrainer
@@ -91,7 +92,8 @@ def count_by_folds(trainer: GradientTrainer, folds: Sequence[tuple[FewShotTask, 
         for loader in loaders:
             loader.epoch = epoch
         for batches in zip(*loaders):
-            group.step(batches)
+            with at(f"{trainer.cfg.TRAINER.NAME}, on parts of the shots, epoch {epoch + 1}"):
+                group.step(batches)
         counts.append(sum(group.correct(rests)))
     return counts
 
@@ -124,7 +126,8 @@ def _epoch(group: Together, members: Sequence[Member], epoch: int) -> None:
     logs = [_Log(member) for member in members]
     for batches in zip(*(trainer.train_loader_x for trainer in trainers)):
         ready = time.time()
-        losses, logits = group.step(batches)
+        with at(f"{trainers[0].cfg.TRAINER.NAME}, epoch {epoch + 1}, batch {trainers[0].batch_idx + 2}"):
+            losses, logits = group.step(batches)
         labels = torch.stack([batch["label"] for batch in batches])
         right = 100 * (logits.argmax(-1) == labels).float().mean(1)
         for log, loss, acc in zip(logs, losses.tolist(), right.tolist()):

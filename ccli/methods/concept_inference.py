@@ -118,7 +118,10 @@ def fit_convex(
         zero_shot = model.zero_shot_scale * features @ model.text_features.T  # [J, N]
         r = model.alpha * model.representation(features)  # [J, R]
     if not (torch.isfinite(zero_shot).all() and torch.isfinite(r).all()):
-        raise FloatingPointError("concept inference: features or concepts are not finite; encode them again")
+        raise FloatingPointError(
+            "concept inference: logits or concepts are not finite; lower TRAINER.CCLI.ALPHA or TEMPERATURE, or encode "
+            "the features again"
+        )
     weight = torch.zeros_like(model.network.weight, requires_grad=True)
     optim = _LBFGS(
         [weight],
@@ -135,7 +138,8 @@ def fit_convex(
         loss.backward()
         return loss
 
-    optim.step(objective)
+    if weight.numel():  # concepts that are all alike leave no axis, and nothing to fit
+        optim.step(objective)
     with torch.no_grad():
         model.network.weight.copy_(weight)
     reached = float(objective().detach())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch.nn import functional as F
@@ -12,6 +13,15 @@ from ..batches import FeatureBatches
 from ..task import Split
 
 IMAGES = 4096  # at a time: 16 MiB of logits over 1000 classes
+
+
+@contextmanager
+def at(where: str) -> Iterator[None]:
+    """Put a place in training before the message of what is not finite."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{where}: {error}") from error
 
 
 def step(model: torch.nn.Module, batch: dict, optim: torch.optim.Optimizer) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,8 +48,9 @@ def train(
     for epoch in range(epochs):
         model.train()
         batches.epoch = epoch
-        for batch in batches:
-            step(model, batch, optim)
+        for number, batch in enumerate(batches, start=1):
+            with at(f"epoch {epoch + 1}, batch {number}"):
+                step(model, batch, optim)
             if sched is not None:
                 sched.step()
         if watch is not None:
