@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from .atomic import moved_into_place
+from .disk_rows import DiskRows, large_rows
 from .errors import CcliError, first_line, nearest
 from .task import FewShotTask, Split, unit
 
@@ -22,18 +23,21 @@ REQUIRED = ("classnames", "train_features", "train_labels", "test_features", "te
 OPTIONAL = (
     "text_features", "text_norms", "logit_scale", "val_features", "val_labels", "concepts", "concept_features",
 )  # fmt: skip
-
+OF_IMAGES = ("train_features", "val_features", "test_features")
 
 Bundle = FewShotTask  # its training split is the whole pool that shots are drawn from
 
 
-def read_bundle(path: str | Path) -> Bundle:
+def read_bundle(path: str | Path, on_disk: bool = False) -> Bundle:
     """Read and check a bundle.
+
+    Args:
+        on_disk: leave large training, validation and test features in the file (see `ccli.disk_rows`).
 
     Raises:
         CcliError: no such file, not an .npz, a missing array, rows of the wrong width, labels outside 0..N-1, NaN.
     """
-    arrays, names = _read_arrays(Path(path))
+    arrays, names = _read_arrays(Path(path), on_disk)
     for name in REQUIRED:
         if name not in arrays:
             have = f"it has {', '.join(sorted(names))}" if names else "it is empty"
@@ -162,7 +166,7 @@ def _tensor(path: Path) -> torch.Tensor:
     return value
 
 
-def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+def _read_arrays(path: Path, on_disk: bool) -> tuple[dict[str, np.ndarray | DiskRows], list[str]]:
     """The arrays of a bundle, and the names of all arrays in the file."""
     if not path.is_file():
         raise CcliError(f"no bundle at {path}; check the path")
@@ -173,7 +177,8 @@ def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
             for name in file.files:
                 if name in REQUIRED + OPTIONAL:
                     what = f"{path}, array {name!r},"
-                    arrays[name] = file[name]
+                    large = large_rows(path, name) if on_disk and name in OF_IMAGES else None
+                    arrays[name] = file[name] if large is None else large
             return arrays, file.files
     except Exception as error:  # numpy, zipfile and zlib raise a dozen types
         raise CcliError(f"{what} is not readable (a bundle is an .npz without pickles): {first_line(error)}") from error
@@ -188,12 +193,12 @@ def _names(path, arrays: dict[str, np.ndarray], name: str) -> tuple[str, ...]:
 
 def _width(path, arrays: dict[str, np.ndarray]) -> int:
     features = arrays["train_features"]
-    if features.ndim != 2:
+    if features.ndim != 2 or features.shape[1] < 1:
         raise CcliError(f"bundle {path}: train_features has shape {features.shape}, not (images, width)")
     return features.shape[1]
 
 
-def _rows(path, arrays: dict[str, np.ndarray], name: str, width: int) -> torch.Tensor | None:
+def _rows(path, arrays: dict[str, np.ndarray], name: str, width: int) -> torch.Tensor | DiskRows | None:
     array = arrays.get(name)
     if array is None:
         return None
@@ -202,7 +207,10 @@ def _rows(path, arrays: dict[str, np.ndarray], name: str, width: int) -> torch.T
             f"bundle {path}: {name} is {array.dtype} of shape {array.shape}, not floats of (rows, {width})"
             " like train_features; all features must come from one model"
         )
-    return unit(torch.from_numpy(array.astype(np.float32)), f"bundle {path}: {name}")
+    what = f"bundle {path}: {name}"
+    return (
+        array.checked(what) if isinstance(array, DiskRows) else unit(torch.from_numpy(array.astype(np.float32)), what)
+    )
 
 
 def _split(path, arrays: dict[str, np.ndarray], name: str, width: int, classes: int) -> Split | None:

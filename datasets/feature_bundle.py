@@ -34,15 +34,21 @@ class FeatureBundle(DatasetBase):
         bundle, which = _read(path), cfg.DATASET.get("SUBSAMPLE_CLASSES", "all")
         self.short_name = Path(path).stem + (f" ({which})" if which != "all" else "")
         pools = {"train": bundle.train.labels, "val": [] if bundle.val is None else bundle.val.labels}
-        labels = [list(map(int, pool)) for pool in pools.values()]
+        _check_images(path, bundle)
+        labels = [list(pool) if isinstance(pool, list) else pool.tolist() for pool in pools.values()]
         kept = subsample(range(bundle.num_classes), which)
         rows = draw_train_val(*labels, cfg.DATASET.NUM_SHOTS, cfg.SEED, self.short_name)
         self.bundle = bundle = bundle if which == "all" else bundle.of_classes(kept)
         self.rows = {part: _rows_left(*x, kept) for part, x in zip(pools, zip(rows, labels))}
 
+        def item(label: int) -> Datum:
+            return Datum(impath=path, label=label, classname=bundle.classnames[label])
+
+        of_class = [item(label) for label in range(bundle.num_classes)]  # one for all images of a class: they are alike
+
         def items(split, rows=None):
             labels = [] if split is None else (split.labels if rows is None else split.labels[rows]).tolist()
-            return [Datum(impath=path, label=label, classname=bundle.classnames[label]) for label in labels]
+            return [of_class[label] for label in labels]
 
         super().__init__(
             train_x=items(bundle.train, self.rows["train"]),
@@ -50,6 +56,17 @@ class FeatureBundle(DatasetBase):
             test=items(bundle.test),
         )
         self.class_ids = list(bundle.classnames)
+
+
+def _check_images(path: str, bundle: Bundle) -> None:
+    """Refuse a bundle that no run can be made on."""
+    if not len(bundle.test):
+        raise CcliError(f"bundle {path} has no test images; a run ends with a test, so add some")
+    trained = set(bundle.train.labels.tolist())
+    untrained = [name for label, name in enumerate(bundle.classnames) if label not in trained]
+    if untrained or not trained:
+        what = f"class {untrained[0]!r} has" if untrained else "it has"
+        raise CcliError(f"bundle {path}: {what} no training images; give every class at least one")
 
 
 def _read(path: str) -> Bundle:
@@ -62,7 +79,7 @@ def _read(path: str) -> Bundle:
 
 @lru_cache(maxsize=1)  # the runs of a sweep follow one another in one process
 def _read_once(path: str, _size: int, _changed: int) -> Bundle:
-    return read_bundle(path)
+    return read_bundle(path, on_disk=True)
 
 
 def _rows_left(rows: list[int], labels: list[int], kept: dict[int, int]) -> torch.Tensor:

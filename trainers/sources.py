@@ -66,7 +66,10 @@ class BundleSource:
         return self.bundle.val.take(rows).to(self.device) if self.bundle.val is not None and len(rows) else None
 
     def test(self) -> Split:
-        return self.bundle.test.to(self.device)
+        test = self.bundle.test
+        if self.cfg.PROTOCOL == "paper" and not isinstance(test.features, torch.Tensor):
+            test = Split(test.features[:], test.labels)  # it is chosen on, and in one piece
+        return test.to(self.device)
 
     def templates(self) -> tuple[str, ...]:
         return ()
