@@ -1,14 +1,20 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and folders that one process at a time works in."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import filelock
+
+from .errors import CcliError
+
+LOCK = ".lock"  # of a run's folder: several processes may be given one output
 SCRATCH = (".part", ".tmp")  # what is being written ends in: here, and in the toolbox
 OLD = 3600  # seconds after which nobody is writing it any more
 
@@ -36,3 +42,22 @@ def remove_leftovers(folder: Path) -> None:
                 path.unlink(missing_ok=True)
     except OSError:  # gone already, or not ours to remove: nothing reads it
         pass
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Nobody else runs in this folder. The system gives the lock back when its holder dies."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(os.path.abspath(folder / LOCK), is_singleton=True)  # a process may hold it twice
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            print(f"{folder} is being run by another process; waiting for it", file=sys.stderr)
+            lock.acquire()
+    except OSError as error:
+        raise CcliError(f"cannot write to {folder} ({error.strerror or error}); choose another --output") from error
+    try:
+        yield
+    finally:
+        lock.release()

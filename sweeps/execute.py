@@ -13,16 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import filelock
-
-from ccli.atomic import moved_into_place
+from ccli.atomic import alone, moved_into_place
 from ccli.errors import CcliError, of_the_disk
 from ccli.runs import FAILURE, RECORD, is_done
 
 from .plan import Run
 
 NOT_DONE = "its run is not done"
-LOCK = ".lock"  # of a run's folder: several sweeps may share one output
 
 
 class Outcome(NamedTuple):
@@ -108,25 +105,6 @@ def _failed(call: Run, error: str, trace: str, seconds: float = 0.0) -> Outcome:
         error += f" (and no traceback could be kept: {problem.strerror or problem})"
         return Outcome(call.name, call.folder, error, seconds)
     return Outcome(call.name, call.folder, error, seconds, "Traceback" in trace)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Nobody else runs in this folder. The system gives the lock back when its holder dies."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            print(f"{folder} is being run by another process; waiting for it", file=sys.stderr)
-            lock.acquire()
-    except OSError as error:
-        raise CcliError(f"cannot write to {folder} ({error.strerror or error}); choose another --output") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
+from ccli.atomic import LOCK, alone
 from ccli.runs import FAILURE, RECORD
 
-from .execute import LOCK, Outcome, alone, execute, holds_its_record, train_script
+from .execute import Outcome, execute, holds_its_record, train_script
 from .plan import Run
 
 MOST = 16  # runs in a group

@@ -14,11 +14,11 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 
 from ccli import selection
+from ccli.atomic import alone, remove_leftovers
 from ccli.batches import FeatureBatches
-from ccli.calibration import Calibration
-from ccli.clip import PRECISIONS
-from ccli.errors import CcliError, nearest
-from ccli.methods.training import step, train
+from ccli.calibration import NOT_FINITE, Calibration
+from ccli.errors import CcliError
+from ccli.methods.training import at, step, train
 from ccli.runs import is_done, is_evaluation, read_record, write_record
 from ccli.task import FewShotTask, Split
 
@@ -34,6 +34,7 @@ from .checkpoints import (
     why_no_record,
     write_run,
 )
+from .checks import check_common
 from .classes import check_trainable, class_ids_of, class_subset
 from .finished import Confidence, Held, calibration, calibration_in, write_classifier
 from .options import plain_config
@@ -82,22 +83,7 @@ class FeatureTrainer(TrainerX):
             raise CcliError(
                 f"DATASET.NUM_SHOTS {shots}: {cfg.TRAINER.NAME} needs 1 or more, or -1 for the whole training set"
             )
-        if cfg.FEATURES.PRECISION not in PRECISIONS:
-            hint = nearest(cfg.FEATURES.PRECISION, PRECISIONS)
-            raise CcliError(
-                f"unknown FEATURES.PRECISION {cfg.FEATURES.PRECISION!r}; use {', '.join(PRECISIONS)}.{hint}"
-            )
-        if cfg.TEST.FINAL_MODEL != "last_step":
-            raise CcliError(
-                f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL!r}: {cfg.TRAINER.NAME} is tested with its last_step, "
-                "with what PROTOCOL has chosen"
-            )
-        if cfg.FEATURES.CROPS < 0:
-            raise CcliError(f"FEATURES.CROPS is {cfg.FEATURES.CROPS}; it must be 0 (the centre crop) or more")
-        if not 0 < cfg.FEATURES.CROP[0] <= cfg.FEATURES.CROP[1] <= 1:
-            raise CcliError(
-                f"FEATURES.CROP {tuple(cfg.FEATURES.CROP)} must be two shares of the area, 0 < low <= high <= 1"
-            )
+        check_common(cfg)
 
     def build_data_loader(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -109,7 +95,8 @@ class FeatureTrainer(TrainerX):
         self.test_loader = self._loader(self._test)
         self.val_loader = self._loader(self._val) if self._val is not None else None
         self.train_loader_x = self.train_loader_u = None  # made by before_train, so that evaluation encodes nothing
-        self.num_classes, self.lab2cname = dataset.num_classes, dataset.lab2cname
+        self.num_classes = dataset.num_classes
+        self.lab2cname = dict(sorted(dataset.lab2cname.items()))  # upstream's is in no order
         self.num_source_domains = len(self.cfg.DATASET.SOURCE_DOMAINS)
         self.dm = SimpleNamespace(
             dataset=dataset, num_classes=self.num_classes, lab2cname=self.lab2cname, train_loader_x=None,
@@ -123,6 +110,11 @@ class FeatureTrainer(TrainerX):
         """Nothing yet: the head is made from the shots by before_train, or from a checkpoint by load_model."""
         self.head = self.optim = self.sched = None
 
+    def train(self) -> None:
+        """Alone in the output folder: another process that is given it waits, and then finds what this one has left."""
+        with alone(Path(self.output_dir)):
+            super().train()
+
     def before_train(self) -> None:
         options = plain_config(self.cfg) | {"weights": self.source.weights}
         folder = self.cfg.RESUME or self.output_dir
@@ -132,11 +124,13 @@ class FeatureTrainer(TrainerX):
             check_same_run(folder, options)
         elif self.cfg.RESUME:
             raise CcliError(f"--resume {folder}: no checkpoint there; give the output folder of an unfinished run")
+        for place in (self.output_dir, Path(self.output_dir) / HEAD):
+            remove_leftovers(Path(place))
         self._set_up()
         write_run(self.output_dir, list(self.lab2cname.values()), class_ids_of(self.dm.dataset), options)
         try:
             super().before_train()
-        except (FileNotFoundError, ValueError) as error:  # a checkpoint that is gone or damaged
+        except (FileNotFoundError, ValueError, KeyError) as error:  # a checkpoint that is gone or damaged
             raise CcliError(f"cannot resume from {folder}: {error}; remove that folder to start anew") from error
         self._started = time.time()
 
@@ -183,7 +177,8 @@ class FeatureTrainer(TrainerX):
         if optim is None:
             return head
         batches = FeatureBatches(task.train, self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE, True, self.cfg.SEED)
-        return train(head, batches, optim, sched, self.planned_epochs() if epochs is None else epochs, watch)
+        with at(f"{self.cfg.TRAINER.NAME}, on a part of the shots"):
+            return train(head, batches, optim, sched, self.planned_epochs() if epochs is None else epochs, watch)
 
     def planned_epochs(self) -> int:
         return self.cfg.OPTIM.MAX_EPOCH
@@ -218,13 +213,18 @@ class FeatureTrainer(TrainerX):
         self.train_loader_x.epoch = self.epoch
 
     def forward_backward(self, batch: dict) -> dict[str, float]:
-        loss, logits = step(self.head, batch, self.optim)
+        with at(self.place()):
+            loss, logits = step(self.head, batch, self.optim)
         self.update_lr()
         return {"loss": loss.item(), "acc": float(compute_accuracy(logits, batch["label"])[0])}
 
+    def place(self) -> str:
+        """Where in training this is, for a message."""
+        return f"{self.cfg.TRAINER.NAME}, epoch {self.epoch + 1}, batch {self.batch_idx + 1}"
+
     def after_train(self) -> None:
         self.seconds["fit"] += time.time() - self._started
-        with self._clock("select"):
+        with self._clock("select"), at(f"{self.cfg.TRAINER.NAME}, after training"):
             self.selected_by, self.hyper_parameters = self.select()
             self.calibration = calibration(self)
         self.save_model(max(self.max_epoch - 1, 0), self.output_dir)
@@ -255,6 +255,8 @@ class FeatureTrainer(TrainerX):
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:
         logits = self.head(input)
         logits = logits if self.subset is None else logits[:, self.subset]
+        if not torch.isfinite(logits).all():
+            raise FloatingPointError(f"{self.cfg.TRAINER.NAME}: logits of test images are {NOT_FINITE}")
         self.confidence.add(logits, self.calibration.temperature)
         return logits
 
