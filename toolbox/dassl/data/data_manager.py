@@ -69,8 +69,8 @@ class DatasetWrapper(Dataset):
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
         if self.k_tfm > 1 and transform is None:
             raise ValueError(f"DATALOADER.K_TRANSFORMS {self.k_tfm} needs a transform")
-        # without augmentation, for img0
-        self.to_tensor = build_plain_transform(cfg) if self.return_img0 else None
+        # without augmentation, for img0; subclasses use it as well
+        self.to_tensor = build_plain_transform(cfg)
 
     def __len__(self) -> int:
         return len(self.data_source)
@@ -86,7 +86,7 @@ class DatasetWrapper(Dataset):
                 output["img" if i == 0 else f"img{i + 1}"] = self._transform_image(tfm, img0)
         else:
             output["img"] = self._transform_image(self.transform, img0)
-        if self.to_tensor is not None:
+        if self.return_img0:
             output["img0"] = self.to_tensor(img0)
         return output
 

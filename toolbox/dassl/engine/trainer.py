@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from yacs.config import CfgNode
@@ -83,6 +84,15 @@ class SimpleTrainer(TrainerBase):
         self.optim = build_optimizer(self.model, cfg.OPTIM)
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model("model", self.model, self.optim, self.sched)
+        self.model = self._on_all_devices(self.model)
+
+    def _on_all_devices(self, model: nn.Module) -> nn.Module:
+        """The model as DataParallel where there are several GPUs; the registered one stays bare, as its weights do."""
+        count = torch.cuda.device_count() if self.device.type == "cuda" else 0
+        if count < 2:
+            return model
+        print(f"Detected {count} GPUs (use nn.DataParallel)")
+        return nn.DataParallel(model)
 
     def train(self) -> None:
         super().train(self.start_epoch, self.max_epoch)

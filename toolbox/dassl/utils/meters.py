@@ -9,9 +9,14 @@ import torch
 
 
 class AverageMeter:
-    """Last value, sum, count and mean."""
+    """Last value, sum, count and mean.
 
-    def __init__(self) -> None:
+    Args:
+        ema: `avg` is a moving average instead, nine parts what it was and one part the new value; it starts at 0.
+    """
+
+    def __init__(self, ema: bool = False) -> None:
+        self.ema = ema
         self.reset()
 
     def reset(self) -> None:
@@ -27,7 +32,7 @@ class AverageMeter:
         self.val = val
         self.sum += val * n
         self.count += n
-        self.avg = self.sum / self.count
+        self.avg = 0.9 * self.avg + 0.1 * val if self.ema else self.sum / self.count
 
 
 class MetricMeter:

@@ -120,7 +120,12 @@ class DatasetBase:
 
     def check_input_domains(self, source_domains: Sequence[str], target_domains: Sequence[str]) -> None:
         """Raise ValueError for a domain that this data set does not have."""
-        for domain in [*source_domains, *target_domains]:
+        self.is_input_domain_valid(source_domains)
+        self.is_input_domain_valid(target_domains)
+
+    def is_input_domain_valid(self, input_domains: Sequence[str]) -> None:
+        """The same for one list of domains."""
+        for domain in input_domains:
             if domain not in self.domains:
                 raise ValueError(f"Unknown domain {domain!r}. Known: {', '.join(self.domains)}")
 
