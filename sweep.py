@@ -97,6 +97,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="carry out the runs on a Ray cluster: HOST:PORT, ray://HOST:PORT, auto, or local",
     )
     add("--gpus", type=float, help="with --ray: GPUs a run takes, fractions too (default: 1 where the cluster has any)")
+    add(
+        "--deterministic", action="store_true", help="as in train.py: the same bits from the same command on a GPU, too"
+    )
     add("--against", default="", metavar="TRAINER", help="differences to this trainer in the table at the end")
     add("--dry-run", action="store_true", help="only print the plan")
     add("opts", nargs="*", metavar="KEY VALUE", help="options; several values, separated by commas, make a grid")
@@ -146,7 +149,7 @@ def main() -> int:
 def sweep(args: argparse.Namespace) -> int:
     grid = Grid(
         args.datasets, args.trainers, args.shots, args.seeds, args.cfg, args.root, args.output, args.targets,
-        args.opts, args.variant,
+        args.opts, args.variant, args.deterministic,
     )  # fmt: skip
     if args.against and args.against not in args.trainers:
         raise CcliError(

@@ -42,6 +42,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--model-dir", default="", help="a finished run's folder")
     add("--load-epoch", type=int, help="its checkpoint of this epoch")
     add("--no-train", action="store_true", help="build everything, train nothing")
+    add("--deterministic", action="store_true", help="the same bits from the same command on a GPU, too; slower there")
     add("--skip-done", action="store_true", help="do nothing where --output-dir holds this run or evaluation, finished")
     add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, such as DATASET.NUM_SHOTS 16 TRAINER.CCLI.TOP_K 5")
     return parser.parse_args(argv)
@@ -175,6 +176,7 @@ def prepare(args: argparse.Namespace):
     if args.skip_done and is_done(cfg, args):
         print(f"{cfg.OUTPUT_DIR} is done; skipped")
         return None
+    same_bits(args.deterministic)
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
@@ -195,6 +197,17 @@ def prepare(args: argparse.Namespace):
         leave_nothing(cfg.OUTPUT_DIR)
         raise
     return trainer
+
+
+def same_bits(wanted: bool) -> None:
+    """Algorithms that give the same bits each time, which only a GPU has others than; before CUDA starts."""
+    import torch
+
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+        torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = wanted
+    torch.use_deterministic_algorithms(wanted)
 
 
 def is_done(cfg, args: argparse.Namespace) -> bool:

@@ -18,7 +18,8 @@ Fields of a record (all required, but for calibration and those of evaluations a
                       logits are divided by before they become probabilities, the images that it comes from, and the
                       expected calibration error of the test images' probabilities, with it and without
     seconds           dict phase -> seconds
-    versions          dict, see `versions`
+    versions          dict, see `versions`; of a run of train.py also its device, and deterministic: whether the same
+                      command gives the same bits there (always on a CPU, on a GPU with --deterministic)
     config            str or dict
 
 A run that a sweep could not finish leaves `failed.txt`, the traceback, in its place; the next attempt removes it.

@@ -70,6 +70,7 @@ class Grid:
     targets: Sequence[str] = ()  # data sets that every run is tested on, too
     options: Sequence[str] = ()
     variant: str = ""  # the folder of runs with other options; made of them where empty
+    deterministic: bool = False  # whether each run is given --deterministic
     variants: list[tuple[str, tuple[str, ...]]] = field(init=False)  # (folder, pairs)
 
     def __post_init__(self) -> None:
@@ -171,8 +172,9 @@ def _call(
     stem, yaml, place_given = data_set(dataset)
     folder = Path(grid.output).absolute() / stem / trainer / f"{cfg}_{shots}shots" / variant[0] / place / f"seed{seed}"
     named = ("CFG_NAME", f"{cfg}/{variant[0]}") if variant[0] else ()
+    strict = ("--deterministic",) if grid.deterministic else ()
     argv = (
-        "--skip-done", "--root", grid.root, "--seed", str(seed), "--trainer", trainer,
+        "--skip-done", *strict, "--root", grid.root, "--seed", str(seed), "--trainer", trainer,
         "--dataset-config-file", str(yaml), "--config-file", str(configuration(trainer, cfg)),
         "--output-dir", str(folder), *further, "DATASET.NUM_SHOTS", str(shots), *named, *place_given, *variant[1],
     )  # fmt: skip

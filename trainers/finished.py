@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -50,16 +51,18 @@ class Confidence:
     """Logits of test images as they come, and how far off their probabilities are."""
 
     def __init__(self) -> None:
-        self.found: list[tuple[torch.Tensor, torch.Tensor]] = []
+        # numbers, not a small tensor for each batch: between the batches' large ones those keep freed memory in pieces
+        self.plain, self.calibrated = array("d"), array("d")
 
     def add(self, logits: torch.Tensor, temperature: float) -> None:
         """Keep the probability of the predicted class, at temperature 1 and at this one."""
         logits = logits.double()
-        self.found.append(tuple((logits / t).softmax(1).amax(1).cpu() for t in (1.0, temperature)))
+        for found, t in ((self.plain, 1.0), (self.calibrated, temperature)):
+            found.frombytes((logits / t).softmax(1).amax(1).cpu().numpy().tobytes())
 
     def errors(self, right: list[bool]) -> dict[str, float]:
         """ECE of the calibrated probabilities and of those at temperature 1, to three decimals."""
-        plain, calibrated = (torch.cat(x) for x in zip(*self.found))
+        plain, calibrated = (torch.frombuffer(x, dtype=torch.float64) for x in (self.plain, self.calibrated))
         right = torch.tensor(right)
         found = {"ece": calibrated, "ece_uncalibrated": plain}
         return {name: round(calibration_error(x, right), 3) for name, x in found.items()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import torch
+
 from ccli.runs import fingerprint, read_record, versions
 
 from .options import plain_config
@@ -45,5 +47,12 @@ def _tested(trainer) -> dict:
         ],
         "predictions": list(predicted), "labels": list(true), "calibration": asdict(trainer.calibration) | errors,
         "seconds": {k: round(v, 3) for k, v in trainer.seconds.items()},
-        "versions": versions(), "config": plain_config(trainer.cfg),
+        "versions": versions() | _ran_on(trainer.device), "config": plain_config(trainer.cfg),
     }  # fmt: skip
+
+
+def _ran_on(device: torch.device) -> dict:
+    """The device, and whether the same command gives the same bits there at the same number of threads."""
+    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    same_bits = device.type == "cpu" or torch.are_deterministic_algorithms_enabled()
+    return {"device": device.type + name, "deterministic": same_bits}
