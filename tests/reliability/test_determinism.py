@@ -93,7 +93,7 @@ def test_coop_too(few_pictures, tiny_clip_folder, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", TRAINERS)
 def test_threads_change_rounding_at_most(larger, tmp_path, name):
-    """Weights to 1e-3 of the largest (a fit ends within its tolerance), no prediction here; the record has the number."""
+    """Weights to 1e-3 of the largest (a fit ends within its tolerance), and no prediction here."""
     for threads in (1, 2):
         torch.set_num_threads(threads)
         run_here(*argv(larger, tmp_path / str(threads), name))
