@@ -73,6 +73,7 @@ class FrozenClip:
 
     @cached_property
     def facts(self) -> ModelFacts:
+        self._stamp = files_stamp(self.name)
         return _facts_of_folder(self._weights) if self._weights else self._named[1]
 
     @property
@@ -150,7 +151,10 @@ class FrozenClip:
     @cached_property
     def _model(self) -> torch.nn.Module:
         with torch.inference_mode(False):  # gradients cannot pass weights that were made in inference mode
+            _ = self.facts  # before the model, so that what it is known by is not newer
             model = _load_folder(self._weights) if self._weights else self._named[0]
+            if self._weights and files_stamp(self.name) != self._stamp:
+                raise CcliError(f"{self._weights} changed while it was read; start again")
             model = model.eval().requires_grad_(False)
             model.visual = for_encoding(model.visual)  # in float32, whatever the precision
             return model.to(self.device, PRECISIONS[self.precision])

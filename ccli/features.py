@@ -51,7 +51,7 @@ class FeatureStore:
         They are opened as RGB before they are resized, as CoOp's and Dassl's loaders do.
 
         Raises:
-            CcliError: an image is missing, unreadable or too large (named).
+            CcliError: an image is missing, unreadable or too large, or changes meanwhile (named).
         """
         keys = [self._key(path) for path in paths]
         return self._encode(self._spec(), keys, [(path, None) for path in paths], what)
@@ -137,6 +137,9 @@ class FeatureStore:
 
         def encode(rows: list[int]) -> torch.Tensor:
             pictures = [decode(k) for k in rows]
+            for path, key in ((work[k][0], keys[k]) for k in rows):
+                if not key.startswith(self._key(path)):
+                    raise CcliError(f"image {shown(path)} changed while it was encoded; start again")
             pictures += [pictures[0]] * (self.clip.images_at_once - len(rows))
             batch = images.normalised(pictures, facts.mean, facts.std, self.clip.device)
             return self.clip.encode_image(batch)[: len(rows)].cpu()

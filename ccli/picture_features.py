@@ -58,9 +58,15 @@ class PictureFeatures:
         """
 
         def encode(missing: list[int]) -> Iterator[tuple[list[int], torch.Tensor]]:
-            return _blocks(missing, ImageEncoder(self.spec, clip=self.clip).encode([paths[k] for k in missing]))
+            encoder = ImageEncoder(self.spec, clip=self.clip)
+            for rows, features in _blocks(missing, encoder.encode([paths[k] for k in missing])):
+                for k in rows:
+                    if _key(paths[k]) != keys[k]:
+                        raise CcliError(f"image {shown(paths[k])} changed while it was encoded; start again")
+                yield rows, features
 
-        return unit(self._rows.rows([_key(path) for path in paths], encode))
+        keys = [_key(path) for path in paths]
+        return unit(self._rows.rows(keys, encode))
 
 
 def open_pictures(backbone: str, folder: str | Path | None, crops: int, device: str) -> PictureFeatures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import zipfile
@@ -42,7 +43,8 @@ def _plain_dict(*_: Any) -> dict:
     return {}
 
 
-# Upstream's warm-up pickles its successor, and with it the optimizer; some pickle the warm-up itself. These names are let through, as inert objects.
+# Upstream's warm-up pickles its successor, and with it the optimizer; some pickle the warm-up itself. These names are
+# let through, as inert objects.
 _UPSTREAM_GLOBALS = [
     *(f"dassl.optim.lr_scheduler.{name}WarmupScheduler" for name in ("Constant", "Linear")),
     *(f"torch.optim.lr_scheduler.{name}" for name in ("CosineAnnealingLR", "StepLR", "MultiStepLR")),
@@ -73,8 +75,10 @@ def save_checkpoint(
     if remove_module_from_keys and all(key.startswith("module.") for key in weights):
         state = {**state, "state_dict": {key.removeprefix("module."): value for key, value in weights.items()}}
     fpath = os.path.join(save_dir, model_name or EPOCH_NAME.format(state["epoch"]))
+    content = io.BytesIO()
+    torch.save(state, content)  # not into the file, where a full disk would be a RuntimeError about positions
     with atomic_path(fpath) as temporary, open(temporary, "wb") as file:
-        torch.save(state, file)  # into a file of Python's, so that a full disk is an OSError
+        file.write(content.getbuffer())
     print(f"Checkpoint saved to {fpath}")
 
     with atomic_path(os.path.join(save_dir, POINTER_NAME)) as temporary, open(temporary, "w") as file:
@@ -99,12 +103,12 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
         raise ValueError("No checkpoint path given")
     if not os.path.exists(fpath):
         raise FileNotFoundError(f'No checkpoint at "{fpath}"')
+    with open(fpath, "rb") as file:
+        content = io.BytesIO(file.read())
     try:
-        _check_archive(fpath)
+        _check_archive(content)
         with torch.serialization.safe_globals(_ALLOWED):
-            return torch.load(fpath, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
+            return torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # damage shows itself in a dozen types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         detail = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line), reason)
@@ -113,13 +117,15 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
         ) from error
 
 
-def _check_archive(fpath: str) -> None:
+def _check_archive(content: io.BytesIO) -> None:
     """Compare a zip archive's checksums, which torch's reader does not. Very old checkpoints are no archives."""
-    if zipfile.is_zipfile(fpath):
-        with zipfile.ZipFile(fpath) as archive:
+    if zipfile.is_zipfile(content):
+        with zipfile.ZipFile(content) as archive:
             bad = archive.testzip()
-        if bad:
-            raise zipfile.BadZipFile(f"{bad} has another checksum")
+            folders = [entry.filename for entry in archive.infolist() if entry.external_attr & 0x10]
+        if bad or folders:  # torch's reader would give what happens to be in memory for a folder's content
+            raise zipfile.BadZipFile(f"{bad or folders[0]} is not as it was written")
+    content.seek(0)
 
 
 def _digest(name: str) -> str:

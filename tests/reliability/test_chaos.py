@@ -1,0 +1,31 @@
+"""Kills, full and lost disks and flipped bits, a few of each; `python -m benchmarks.chaos` does more."""
+
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT
+
+
+def chaos(*argv) -> str:
+    command = [sys.executable, "-m", "benchmarks.chaos", *map(str, argv)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.endswith("nothing was lost\n"), done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_few(tmp_path):
+    said = chaos("--kills", 8, "--pairs", 2, "--flips", 70, "--works", "TaskRes", "--output", tmp_path)
+    assert "kills: 8 kills (" in said and "0 differences or half-written files" in said
+    assert "pairs: 1 kills (" in said or "pairs: 0 kills" in said  # the victim may have ended before
+    assert "flips: 70 flips (store 10, checkpoint 10, " in said and " 0 unnoticed" in said
+
+
+def test_a_full_and_a_lost_disk(tmp_path):
+    said = chaos("--faults", 1, "--works", "CCLI", "--output", tmp_path, "--seed", 1)
+    assert "faults: 5 faults (write 1, create 1, move 1, open 1, read 1)" in said
+
+
+@pytest.mark.slow
+def test_many(tmp_path):
+    chaos("--kills", 200, "--pairs", 12, "--real", 12, "--faults", 12, "--flips", 1000, "--output", tmp_path)
