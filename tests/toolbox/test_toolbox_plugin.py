@@ -77,7 +77,7 @@ def test_it_trains(finished, place):
     assert log == "Setting fixed seed: 1\n" + (out / "log.txt").read_text()  # which is printed before there is a log
     lines = log.splitlines()
     assert {"** Arguments **", "** Config **", "** System info **", "Finish training"} <= set(lines)
-    assert rates(log) == pytest.approx([0.1, 0.1 * 0.853553, 0.05, 0.1 * 0.146447], rel=1e-4)
+    assert rates(log) == pytest.approx([5.0, 4.26777, 2.5, 0.732233], rel=1e-4)
     assert re.findall(r"^\* total: (\S+)$", log, re.M) == ["8"]
     assert re.search(r"^Elapsed: \d:\d\d:\d\d$", log, re.M)
     losses = [float(loss) for loss in re.findall(r" loss (\S+) ", log)]
