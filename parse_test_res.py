@@ -105,6 +105,8 @@ def read_log(path: str, keyword: str, end_signals: tuple[str, ...]) -> float | N
             match = pattern.search(line)
             if ended and match:
                 value = float(match.group(1))
+                if not 0 <= value <= 100:
+                    raise CcliError(f"{path}: {keyword} is {value:g} %, which cannot be; repeat the run")
     return value
 
 

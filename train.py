@@ -16,11 +16,7 @@ import pkgutil
 import sys
 from pathlib import Path
 
-from ccli.errors import CcliError, first_line, nearest, of_the_disk
-from ccli.runs import leaves
-
-LARGEST = 1e30  # of an option
-LARGEST_SEED = 2**32 - 1  # that numpy takes
+from ccli.errors import CcliError, first_line, nearest, of_the_disk, printable
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -70,7 +66,9 @@ def setup_cfg(args: argparse.Namespace):
     pairs = [x for key, value in flags.items() if value for x in (key, value)]
     cfg.SEED = args.seed
     merge_pairs(cfg, pairs + args.opts)
-    refuse_large(cfg)
+    from ccli.trainers.checks import refuse_odd
+
+    refuse_odd(cfg)
     if "USE_CUDA" in args.opts and cfg.USE_CUDA:
         import torch
 
@@ -104,6 +102,9 @@ def merge_file(cfg, path: str) -> None:
     if Path(path).suffix not in (".yaml", ".yml"):  # yacs would run a .py
         raise CcliError(f"{path}: a configuration is a .yaml, and nothing else is read")
     try:
+        from ccli.trainers.checks import refuse_growing
+
+        refuse_growing(path)
         cfg.merge_from_file(path)
     except KeyError as error:
         key = str(error).strip("'\"").rpartition(" ")[2]
@@ -118,23 +119,12 @@ def merge_pairs(cfg, pairs: list) -> None:
     known = all_keys(cfg)
     for key, value in zip(pairs[::2], pairs[1::2]):
         if key not in known:
-            raise CcliError(
-                f"unknown option {key}.{nearest(key, known)} The defaults are listed at the head of any log.txt"
-            )
+            hint = f"{nearest(key, known)} The defaults are listed at the head of any log.txt"
+            raise CcliError(f"unknown option {printable(key)}.{hint}")
         try:
             cfg.merge_from_list([key, value])
-        except (ValueError, SyntaxError) as error:
+        except Exception as error:  # literals that nest or hash badly raise half a dozen types
             raise CcliError(f"option {key}: {value!r} does not fit ({first_line(error)})") from error
-
-
-def refuse_large(cfg) -> None:
-    """Refuse options that are infinite or not a number, or that overflow where float32 is multiplied by them."""
-    if cfg.SEED > LARGEST_SEED:
-        raise CcliError(f"SEED is {cfg.SEED}; it must be {LARGEST_SEED} at most")
-    for key, value in leaves(cfg):
-        for number in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(number, float) and not abs(number) <= LARGEST:
-                raise CcliError(f"option {key} is {value}; give numbers between {-LARGEST:g} and {LARGEST:g}")
 
 
 def all_keys(node, prefix: str = "") -> list[str]:

@@ -17,6 +17,7 @@ import torch
 from .atomic import moved_into_place
 from .disk_rows import DiskRows, large_rows
 from .errors import CcliError, first_line, nearest
+from .npz import check_sizes
 from .task import FewShotTask, Split, unit
 
 REQUIRED = ("classnames", "train_features", "train_labels", "test_features", "test_labels")
@@ -172,6 +173,7 @@ def _read_arrays(path: Path, on_disk: bool) -> tuple[dict[str, np.ndarray | Disk
         raise CcliError(f"no bundle at {path}; check the path")
     what = f"bundle {path}"
     try:
+        check_sizes(path, REQUIRED + OPTIONAL)
         with np.load(path, allow_pickle=False) as file:
             arrays = {}
             for name in file.files:
@@ -179,6 +181,8 @@ def _read_arrays(path: Path, on_disk: bool) -> tuple[dict[str, np.ndarray | Disk
                     what = f"{path}, array {name!r},"
                     large = large_rows(path, name) if on_disk and name in OF_IMAGES else None
                     arrays[name] = file[name] if large is None else large
+                    if isinstance(arrays[name], bytes):  # what numpy makes of a member that is no array
+                        raise ValueError("it is no array")
             return arrays, file.files
     except Exception as error:  # numpy, zipfile and zlib raise a dozen types
         raise CcliError(f"{what} is not readable (a bundle is an .npz without pickles): {first_line(error)}") from error

@@ -96,8 +96,10 @@ class Classifier:
     @torch.no_grad()
     def logits(self, X) -> torch.Tensor:
         """[n, N], of what `features` takes."""
-        parts = [self.head(f.to(self.device)).cpu() for f in self.features(X).split(ROWS)]
-        return torch.cat(parts)
+        logits = torch.cat([self.head(f.to(self.device)).cpu() for f in self.features(X).split(ROWS)])
+        if not torch.isfinite(logits).all():
+            raise CcliError(f"logits of this classifier of {self.method} are not finite; make the run again")
+        return logits
 
     def predict_proba(self, X) -> np.ndarray:
         """Calibrated probabilities [n, N]."""
@@ -145,7 +147,8 @@ class Classifier:
         """
         label, count = self.label(name), len(self.classnames)
         if self.prototypes is None:
-            self.explain_features(torch.zeros(1, self.width), torch.zeros(1, count))  # says why not
+            self.explain_features(torch.zeros(1, self.width), torch.zeros(1, count))  # says why not, mostly
+            raise CcliError("this classifier lacks the mean images of its classes; make the run again")
         direction = torch.eye(count)[[label]]
         if not against:
             parts = self.explain_features(self.prototypes[[label]], direction - 1 / count).row(0)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .errors import CcliError, first_line
+from .npz import header
 from .task import unit
 
 LARGE = 2**26  # bytes of features in float32; fewer are read whole
@@ -61,7 +62,7 @@ class DiskRows:
         """
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(f"{self.name}.npy") as member:
-                _header(member)
+                header(member)
                 self._open(archive.getinfo(f"{self.name}.npy"), member.tell())
                 size = max(1, AT_ONCE // self.shape[1])
                 for k in range(0, len(self), size):
@@ -124,14 +125,7 @@ def large_rows(path: str | Path, name: str) -> DiskRows | None:
         if f"{name}.npy" not in archive.namelist():
             return None
         with archive.open(f"{name}.npy") as member:
-            shape, by_columns, dtype = _header(member)
+            shape, by_columns, dtype = header(member)
     if len(shape) != 2 or by_columns or dtype.kind != "f" or 4 * prod(shape) <= LARGE:
         return None
     return DiskRows(path, name, shape, dtype)
-
-
-def _header(member) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether columns follow one another, and type of an .npy, which is then at its first number."""
-    reads = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    version = np.lib.format.read_magic(member)
-    return reads[version](member) if version in reads else ((), False, np.dtype("O"))

@@ -24,9 +24,12 @@ from .calibration import Calibration
 from .classifier import Classifier, Examples
 from .concepts.gallery import Concepts
 from .errors import CcliError, first_line
+from .methods.concept_inference import ConceptInference
 from .methods.context_optimization import ContextOptimization
 from .methods.zero_shot import ZeroShot
 from .new_images import ImageSpec
+from .plain_json import loads
+from .run_checks import check_facts, check_tensors
 from .sealed import check_seal, sealed
 
 VERSION = 1
@@ -124,7 +127,7 @@ def _read_facts(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         check_seal(text)
-        facts = json.loads(text)
+        facts = loads(text)
         version = facts["version"]
     except FileNotFoundError:
         raise CcliError(
@@ -161,6 +164,8 @@ def _built(facts: dict[str, Any], tensors: dict[str, torch.Tensor], device, back
 
     if facts["head"] not in _known():
         raise CcliError(f"{FACTS} names a head {facts['head']!r}, which is none of ccli.methods; make the run again")
+    check_facts(facts)
+    check_tensors(tensors, facts)
     head = import_module(f"{methods.__name__}.{facts['head']}").from_state(part("head."))
     concepts, examples, images = facts.get("concepts"), facts.get("examples"), facts["images"]
     if images is not None:
@@ -173,8 +178,10 @@ def _built(facts: dict[str, Any], tensors: dict[str, torch.Tensor], device, back
         tuple(facts["templates"]), images, facts["vocabulary"], concepts, tensors.get("prototypes"),
         Examples(**examples | part("examples.")) if examples is not None else None, device,
     )  # fmt: skip
-    if classifier.logits(torch.eye(1, classifier.width)).shape[1] != len(classifier.classnames):
+    if classifier.logits(torch.ones(2, classifier.width)).shape[1] != len(classifier.classnames):
         raise ValueError("classes and logits differ in number")
+    if concepts is not None and isinstance(head, ConceptInference):
+        classifier.explain_features(torch.eye(1, classifier.width), torch.eye(1, len(classifier.classnames)))
     return classifier
 
 

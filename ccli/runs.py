@@ -54,6 +54,7 @@ from typing import Any
 from ccli import __version__
 from ccli.atomic import moved_into_place
 from ccli.errors import CcliError
+from ccli.plain_json import loads
 from ccli.sealed import FIELD, broken_seal, sealed
 
 RECORD = "result.json"
@@ -65,11 +66,11 @@ NOT_COMPARED = ("seconds", "versions", "batched")  # they change from run to run
 
 
 def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _is_text(value: Any) -> bool:
@@ -246,7 +247,7 @@ def read_record(folder_or_file: str | Path) -> dict[str, Any]:
         raise CcliError(f"{path} is a folder, where a run writes a file of that name; rename or remove it")
     try:
         text = path.read_text(encoding="utf-8")
-        record = json.loads(text, parse_constant=_refuse_constant)
+        record = loads(text, parse_constant=_refuse_constant)
     except (FileNotFoundError, NotADirectoryError):
         raise CcliError(f"{path} does not exist; a run writes it when it ends, so finish the run") from None
     except OSError as error:

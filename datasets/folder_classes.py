@@ -66,10 +66,16 @@ def _check_templates(path: Path, templates) -> None:
     if not isinstance(templates, list):
         raise CcliError(f'{shown(path)}: write templates as ["a photo of a {{}}."], not {templates!r}')
     for template in templates:
-        if not (isinstance(template, str) and template.count("{}") == 1 and _is_unicode(template)):
+        if not (isinstance(template, str) and _has_one_place(template) and _is_unicode(template)):
             raise CcliError(
-                f"{shown(path)}: template {template!r}: write {{}} exactly once, where the class name belongs"
+                f"{shown(path)}: template {template!r}: write {{}} exactly once, where the class name belongs, and no "
+                "other brace"
             )
+
+
+def _has_one_place(template: str) -> bool:
+    rest = template.replace("{}", "", 1)
+    return rest != template and not {"{", "}"} & set(rest)
 
 
 def _is_unicode(text: str) -> bool:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ccli.errors import CcliError
+from ccli.errors import CcliError, first_line
 
 PARTS = ("train", "val", "test")
 Item = tuple[str, int, str]  # path below the folder of the images, label, class name
@@ -39,19 +39,21 @@ def read_split(path: str | Path) -> Pools:
         raise CcliError(f"{path} cannot be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CcliError(
-            f"{path} is not a split file ({type(error).__name__}: {error}); expected train, val and test with "
-            "[path, label, class name] entries"
+            f"{path} is not a split file ({type(error).__name__}: {first_line(error)[:300]}); expected train, val and "
+            "test with [path, label, class name] entries"
         ) from error
 
 
 def _item(path: str, label: int, name: str) -> Item:
     if not isinstance(label, int) or isinstance(label, bool) or label < 0:
         raise ValueError(f"label {label!r} of {path!r}")
-    parts = PurePosixPath(str(path))
-    if parts.is_absolute() or ".." in parts.parts or "\\" in str(path) or "\0" in str(path):
+    if not (isinstance(path, str) and isinstance(name, str)):
+        raise ValueError(f"path {path!r} and class name {name!r} must be text")
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts or "\\" in path or "\0" in path:
         raise ValueError(f"path {path!r} leads out of the data set's folder")
-    str(name).encode()  # half a surrogate pair is no name
-    return str(path), label, str(name)
+    f"{path}{name}".encode()  # half a surrogate pair is no name
+    return path, label, name
 
 
 def read_lines(path: Path) -> list[str]:
@@ -75,7 +77,7 @@ def check_labels(pools: Pools) -> None:
     names: dict[int, str] = {}
     for path, label, name in (item for part in pools[:3] for item in part):
         if names.setdefault(label, name) != name:
-            raise ValueError(f"label {label} is called {names[label]!r} and, for {path}, {name!r}")
+            raise ValueError(f"label {label} is called {names[label]!r} and, for {path!r}, {name!r}")
     if not names:
         raise ValueError("there are no images")
     if not pools.test:

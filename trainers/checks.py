@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ccli.clip import PRECISIONS
 from ccli.errors import CcliError, nearest
+from ccli.runs import leaves
 
 SPLITS = ("test", "val")
+LARGEST = 1e30  # of an option
+LARGEST_SEED = 2**32 - 1  # that numpy takes
+LONGEST = 255  # bytes of a file's name
+MOST_VALUES = 10_000  # of a yaml
 
 
 def check_common(cfg) -> None:
@@ -47,3 +54,34 @@ def _check_crops(node) -> None:
 def are_numbers(values) -> bool:
     """Whether an option that holds several values holds numbers alone."""
     return all(isinstance(x, int | float) and not isinstance(x, bool) for x in values)
+
+
+def refuse_growing(path: str) -> None:
+    """Raise ValueError where a yaml's aliases stand for so much that it could not be merged."""
+    text = Path(path).read_text(encoding="utf-8")
+    if "&" not in text:
+        return
+    import yaml
+
+    left, count = [yaml.safe_load(text)], 0
+    while left:
+        value, count = left.pop(), count + 1
+        if count > MOST_VALUES:
+            raise ValueError(f"its aliases stand for more than {MOST_VALUES} values; write them out")
+        left += value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+
+
+def refuse_odd(cfg) -> None:
+    """Refuse options that are infinite, not a number, or so large that float32 overflows, and text that is none."""
+    for key, value in leaves(cfg):
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if one is None:
+                raise CcliError(f"option {key} is None; leave it out to have its default")
+            if isinstance(one, float) and not abs(one) <= LARGEST:
+                raise CcliError(f"option {key} is {value}; give numbers between {-LARGEST:g} and {LARGEST:g}")
+            if isinstance(one, str) and one != one.encode("utf-8", "ignore").decode("utf-8"):
+                raise CcliError(f"option {key}: {one!r} is not UTF-8, which no log can hold; give another name")
+            if isinstance(one, str) and max(len(part.encode()) for part in one.split("/")) > LONGEST:
+                raise CcliError(f"option {key}: {one[:20]!r}... is longer than the name of a file may be; shorten it")
+    if cfg.SEED > LARGEST_SEED:
+        raise CcliError(f"SEED is {cfg.SEED}; it must be {LARGEST_SEED} at most")

@@ -74,9 +74,9 @@ def from_state(state: dict[str, torch.Tensor]) -> ConceptInference:
         concepts, kind = state["representation.concepts"], "affinity" if state["representation.beta"] > 0 else "plain"
         r = Similarity(concepts, torch.zeros(1, concepts.shape[1]), kind)  # "standardised" is in mean and deviation
     if "network.weight" in state:
-        g = nn.Linear(r.width, len(text), bias=False)
+        g = nn.Linear(*reversed(state["network.weight"].shape), bias=False)
     else:
-        g = mlp(r.width, len(state["network.0.bias"]), len(text), 0)
+        g = mlp(*reversed(state["network.0.weight"].shape), len(state["network.2.weight"]), 0)
     model = ConceptInference(r, g, text, 1.0)
     model.load_state_dict(state)
     return model
