@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 
 import pytest
 from dassl.data import DataManager
@@ -69,6 +70,17 @@ def test_signatures(function, wanted):
     found = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
     written = [p.name if p.default is p.empty else f"{p.name}={p.default!r}".replace(", ", ",") for p in found]
     assert " ".join(written) == wanted
+
+
+def test_the_readme_speaks_of_every_name():
+    """Its table says of each whether it is as upstream's; a name is `absent` there only where it is."""
+    rows = re.findall(r"^\| (`.*?) \| (\w+) \|", (ROOT / "toolbox/README.md").read_text(), re.M)
+    state = {name: word for names, word in rows for name in re.findall(r"`(\w+)`", names)}
+    assert {name for names in NAMES.values() for name in names} <= set(state)
+    assert set(state.values()) == {"same", "differs", "added", "absent"}
+    modules = [importlib.import_module(module) for module in NAMES]
+    there = {name: any(hasattr(module, name) for module in modules) for name in state}
+    assert [name for name, word in state.items() if there[name] == (word == "absent")] == []
 
 
 def dassl_imports(path) -> set[tuple[str, str]]:
