@@ -71,9 +71,13 @@ def random_kills(works: list[Work], place: Path, count: int, seed: int) -> Tally
 def _killed_in(work: Work, out: Path, phase: str, after: float) -> bool:
     """Whether the process was still there so long after it had come into a phase."""
     child, wanted, moment = start(work, out), PHASES.index(phase), 0.0
+    begin = time.perf_counter()
     while not moment or time.perf_counter() < moment:
         if os.waitpid(child, os.WNOHANG)[0]:
             return False
+        if time.perf_counter() > begin + 300:
+            kill(child)
+            raise TimeoutError(f"{out.name} hangs: {(out / 'said.txt').read_text()[-700:]}")
         if not moment and PRESENT[0] == wanted:
             moment = time.perf_counter() + after
         time.sleep(0.0002)

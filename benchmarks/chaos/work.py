@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from ccli.datasets import concept_shapes
 from ccli.sweeps import workers
 from ccli.trainers import base
 from safetensors.torch import load, load_file
+from tqdm import tqdm
 
 from ccli.errors import CcliError
 from ccli.run_folder import load_run
@@ -41,6 +43,7 @@ class Work(NamedTuple):
 
 def works(place: Path) -> list[Work]:
     """A gradient method with a checkpoint an epoch, CCLI, and a sweep with evaluations; their pictures are drawn."""
+    tqdm.monitor_interval = 0  # no thread of it before anything is forked
     concept_shapes.ConceptShapes.counts = COUNTS
     concept_shapes.ConceptShapesV2.counts = {"test": 2}
     for kind in (concept_shapes.ConceptShapes, concept_shapes.ConceptShapesR):
@@ -85,9 +88,9 @@ def prepare() -> None:
     import torch.utils.tensorboard
     import torchvision
     from ccli.sweeps import encoding, together
-    from ccli.trainers import ccli, gda, taskres, tip_adapter
 
-    _ = (open_clip, torchvision, encoding, together, ccli, gda, taskres, tip_adapter, torch.utils.tensorboard)
+    _ = (open_clip, torchvision, encoding, together, torch.utils.tensorboard)
+    _script("train").setup_cfg(_script("train").arguments([]))  # imports every trainer and data set
     torch.set_num_threads(1)
     clock = base.FeatureTrainer._clock
 
@@ -135,6 +138,7 @@ def start(work: Work, out: Path, before: Callable[[], None] = lambda: None) -> i
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         os.environ["CCLI_STORE"] = str(out / "store")
         _fork_workers()
+        tqdm.set_lock(threading.RLock())  # its own is shared with all that is forked: a kill would leave it locked
         sys.argv = [work.script, *work.argv(out)]
         before()
         code = _script(work.script).main() or 0
