@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -128,10 +128,12 @@ def start(work: Work, out: Path, before: Callable[[], None] = lambda: None) -> i
     sys.stdout.flush()
     child = os.fork()
     if child:
+        with suppress(OSError):  # both do it, so that it is done whoever comes first
+            os.setpgid(child, child)
         return child
     code = 1
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         said = os.open(out / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(said, 1)
         os.dup2(said, 2)
