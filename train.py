@@ -197,7 +197,8 @@ def same_bits(wanted: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
         torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = wanted
-    torch.use_deterministic_algorithms(wanted)
+    if wanted != torch.are_deterministic_algorithms_enabled():  # to set it imports torch's compiler
+        torch.use_deterministic_algorithms(wanted)
 
 
 def is_done(cfg, args: argparse.Namespace) -> bool:
