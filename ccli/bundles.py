@@ -17,7 +17,7 @@ import torch
 from .atomic import moved_into_place
 from .disk_rows import DiskRows, large_rows
 from .errors import CcliError, first_line, nearest
-from .npz import check_sizes
+from .npz import check_size
 from .task import FewShotTask, Split, unit
 
 REQUIRED = ("classnames", "train_features", "train_labels", "test_features", "test_labels")
@@ -173,12 +173,12 @@ def _read_arrays(path: Path, on_disk: bool) -> tuple[dict[str, np.ndarray | Disk
         raise CcliError(f"no bundle at {path}; check the path")
     what = f"bundle {path}"
     try:
-        check_sizes(path, REQUIRED + OPTIONAL)
         with np.load(path, allow_pickle=False) as file:
             arrays = {}
             for name in file.files:
                 if name in REQUIRED + OPTIONAL:
                     what = f"{path}, array {name!r},"
+                    check_size(file.zip, name)
                     large = large_rows(path, name) if on_disk and name in OF_IMAGES else None
                     arrays[name] = file[name] if large is None else large
                     if isinstance(arrays[name], bytes):  # what numpy makes of a member that is no array

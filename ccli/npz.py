@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Container
 from math import prod
 from pathlib import Path
 
@@ -12,30 +11,24 @@ import numpy as np
 INFLATES = 1032  # bytes that one of deflate's may stand for
 
 
-def check_sizes(path: str | Path, names: Container[str]) -> None:
-    """Refuse arrays that declare more numbers than the file can hold.
-
-    Args:
-        names: of the arrays that will be read.
+def check_size(archive: zipfile.ZipFile, name: str) -> None:
+    """Refuse an array that declares more numbers than the file can hold.
 
     Raises:
-        ValueError: naming the first such array; zipfile and numpy raise others where the file is damaged otherwise.
+        ValueError: it does; zipfile and numpy raise others where the file is damaged otherwise.
     """
-    held = Path(path).stat().st_size
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            name = info.filename.removesuffix(".npy")
-            if name not in names:
-                continue
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError(f"{name} is compressed in a way that numpy does not write")
-            most = INFLATES * info.compress_size if info.compress_type == zipfile.ZIP_DEFLATED else info.compress_size
-            if info.compress_size > held or info.file_size > most:
-                raise ValueError(f"{name} declares {info.file_size} bytes, which the file cannot hold")
-            with archive.open(info) as member:
-                shape, _, dtype = header(member)
-            if min(shape, default=0) < 0 or prod(shape) * max(1, dtype.itemsize) > info.file_size:
-                raise ValueError(f"{name} declares {dtype} of shape {shape}, and has {info.file_size} bytes")
+    for info in archive.infolist():
+        if info.filename.removesuffix(".npy") != name:
+            continue
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError("it is compressed in a way that numpy does not write")
+        most = INFLATES * info.compress_size if info.compress_type == zipfile.ZIP_DEFLATED else info.compress_size
+        if info.compress_size > Path(archive.filename).stat().st_size or info.file_size > most:
+            raise ValueError(f"it declares {info.file_size} bytes, which the file cannot hold")
+        with archive.open(info) as member:
+            shape, _, dtype = header(member)
+        if min(shape, default=0) < 0 or prod(shape) * max(1, dtype.itemsize) > info.file_size:
+            raise ValueError(f"it declares {dtype} of shape {shape}, and has {info.file_size} bytes")
 
 
 def header(member) -> tuple[tuple[int, ...], bool, np.dtype]:

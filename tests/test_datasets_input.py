@@ -97,7 +97,7 @@ def test_a_missing_class_folder_is_named(tmp_path):
     [
         (lambda s: s["train"].append(["x.jpg", 99, "late"]), "labels jump: the highest is 99, and 37 does not occur"),
         (lambda s: s["test"].append(["x.jpg", 37, "late"]), "class 37 \\('late'\\) has no training image"),
-        (lambda s: s["val"].append(["x.jpg", 4, "other"]), "label 4 is called 'class_4' and, for x.jpg, 'other'"),
+        (lambda s: s["val"].append(["x.jpg", 4, "other"]), "label 4 is called 'class_4' and, for 'x.jpg', 'other'"),
         (lambda s: s["val"].append(["x.jpg", 4.5, "class_4"]), "label 4.5"),
         (lambda s: s["val"].append(["x.jpg", True, "class_1"]), "label True"),
         (lambda s: s["test"].append(["../../etc/passwd", 4, "class_4"]), "leads out of the data set's folder"),

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=TARGETS, metavar="NAME", help=f"of {', '.join(TARGETS)}")
     parser.add_argument("--seed", type=int, default=0, help="of the first round; the others follow (default: 0)")
     args = parser.parse_args()
+    warnings.simplefilter("ignore")  # damaged arrays draw many
     rows, bad = [], False
     for name in args.only or TARGETS:
         folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
