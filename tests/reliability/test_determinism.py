@@ -16,7 +16,8 @@ from ccli.runs import read_record, same_record
 QUICK = ("OPTIM.MAX_EPOCH", 3)
 TRAINERS = {
     "ZeroshotCLIP": ("rn50", ()), "LinearProbe": ("rn50", ()), "CLIPAdapter": ("rn50", QUICK),
-    "TipAdapter": ("rn50", ()), "TipAdapterF": ("rn50", QUICK), "TaskRes": ("rn50", QUICK), "LPPlusPlus": ("rn50", ()),
+    "TipAdapter": ("rn50", ()), "TipAdapterF": ("rn50", QUICK), "TaskRes": ("rn50", QUICK),
+    "LPPlusPlus": ("rn50", ("TRAINER.LPPLUSPLUS.STEPS", 10)),
     "GDA": ("rn50", ()), "CCLI": ("rn50", ()), "CCLI plain": ("rn50_plain", QUICK),
 }  # fmt: skip
 APART = ("CCLI", "TipAdapterF")  # in processes of their own
