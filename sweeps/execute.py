@@ -95,14 +95,14 @@ def _execute(call: Run) -> Outcome:
 
 def _failed(call: Run, error: str, trace: str, seconds: float = 0.0) -> Outcome:
     """The outcome of a call that failed; what is to be known of it is kept as failed.txt in its folder."""
-    if is_done(call.folder):  # the result of another run, which was refused here and is none of its failures
-        return Outcome(call.name, call.folder, error, seconds)
     try:
+        if is_done(call.folder):  # the result of another run, which was refused here and is none of its failures
+            return Outcome(call.name, call.folder, error, seconds)
         call.folder.mkdir(parents=True, exist_ok=True)
         with moved_into_place(call.folder / FAILURE) as scratch:
             scratch.write_text(trace, encoding="utf-8")
-    except OSError as problem:
-        error += f" (and no traceback could be kept: {problem.strerror or problem})"
+    except (OSError, CcliError) as problem:
+        error += f" (and no traceback could be kept: {getattr(problem, 'strerror', '') or problem})"
         return Outcome(call.name, call.folder, error, seconds)
     return Outcome(call.name, call.folder, error, seconds, "Traceback" in trace)
 
