@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv in the checkout and installs the tested set there; does nothing where that is done.
 #   scripts/install.sh [test]      "test" adds what the tests need
-# On Linux x86-64 every file that is installed has one of the SHA-256 sums in requirements.lock (scripts/lock.sh);
+# With Python 3.11 on Linux x86-64 every file that is installed has one of the SHA-256 sums in requirements.lock (scripts/lock.sh);
 # elsewhere the versions of requirements.txt are installed, which have no sums.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +14,7 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: 
 [ -x .venv/bin/python ] || python3 -m venv .venv
 pip() { .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"; }
 echo "Installing into .venv (6 GB; a minute or more)"
-if [ "$(uname -sm)" = "Linux x86_64" ]; then
+if [ "$(uname -sm)" = "Linux x86_64" ] && .venv/bin/python -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))"; then
     pip --require-hashes -r "$lock"
     # hash mode takes no local paths; setuptools, which builds them, came with the lock
     mapfile -t here < <(sed -n 's/^-e //p' requirements.txt)

@@ -101,9 +101,7 @@ def test_a_kill_loses_the_batch_in_flight_alone(tiny_clip, tiny_clip_folder, man
                 lambda: len(blocks(store)) == 2 and any(p.stat().st_size > 1000 for p in partials(store)), process
             )
         else:  # the third batch is being encoded
-            wait_until(
-                lambda: log.exists() and len(log.read_text().split()) == 3 and len(blocks(store)) == 2, process
-            )
+            wait_until(lambda: log.exists() and len(log.read_text().split()) == 3 and len(blocks(store)) == 2, process)
         process.send_signal(signal.SIGKILL)
     assert len(blocks(store)) == 2
     assert len(partials(store)) == (moment == "moving")
