@@ -14,6 +14,7 @@ import importlib
 import os
 import pkgutil
 import sys
+import threading
 from pathlib import Path
 
 from ccli.errors import CcliError, first_line, nearest, of_the_disk, printable
@@ -244,6 +245,7 @@ def banner(title: str, text: str) -> None:
 
 def main() -> None:
     args = arguments()
+    threading.excepthook = _in_a_thread
     try:
         run(args)
     except (CcliError, FloatingPointError) as error:
@@ -256,6 +258,12 @@ def main() -> None:
         sys.exit("interrupted; the same command resumes")
     finally:
         sys.stdout.flush()
+
+
+def _in_a_thread(problem) -> None:
+    """TensorBoard writes in a thread, and raises a disk's error once more where it can be told in a line."""
+    if not of_the_disk(problem.exc_value):
+        threading.__excepthook__(problem)
 
 
 def share_cores() -> None:

@@ -17,6 +17,7 @@ from dassl.utils import (
     save_checkpoint,
     tolist_if_not,
 )
+from dassl.utils.tools import named
 from dassl.utils.torchtools import BEST_NAME, EPOCH_NAME, POINTER_NAME, checkpoint_path
 
 
@@ -152,17 +153,20 @@ class TrainerBase:
             from torch.utils.tensorboard import SummaryWriter  # takes a second to import
 
             print(f"Initialize tensorboard (log_dir={log_dir})")
-            self._writer = SummaryWriter(log_dir=log_dir)
+            with named(log_dir):
+                self._writer = SummaryWriter(log_dir=log_dir)
 
     def close_writer(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with named(writer.log_dir):
+                writer.close()
 
     def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
         """Write to tensorboard; without a writer (nothing is being trained) do nothing."""
         if self._writer is not None:
-            self._writer.add_scalar(tag, scalar_value, global_step)
+            with named(self._writer.log_dir):
+                self._writer.add_scalar(tag, scalar_value, global_step)
 
     # the loop
 

@@ -49,16 +49,25 @@ def atomic_path(fpath: str) -> Iterator[str]:
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(fpath)}.", suffix=".tmp")
     os.close(handle)
     try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())  # the name must never point at bytes that are not on the disk yet
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only the owner may read
-        os.replace(temporary, fpath)
-    except BaseException as error:
+        with named(fpath):
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())  # the name must never point at bytes that are not on the disk yet
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only the owner may read
+            os.replace(temporary, fpath)
+    except BaseException:
         with contextlib.suppress(OSError):
             os.remove(temporary)
-        if isinstance(error, OSError):
-            error.filename, error.filename2 = fpath, None  # that of a write names no file
+        raise
+
+
+@contextlib.contextmanager
+def named(fpath: str) -> Iterator[None]:
+    """A disk's error in the block names `fpath`: that of a write names nothing."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = fpath, None
         raise
 
 
