@@ -225,6 +225,8 @@ def print_table(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     args = build_parser().parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name may hold half a character
     try:
         print_table(args) if args.table else print_means(args)
     except (CcliError, OSError) as error:

@@ -118,7 +118,7 @@ class RecordReader(Target):
         record = read_record(self.folder)
         record_fingerprint(record), same_record(record, self.record)
         for name in FORMATS:
-            render(build_table([record]), name).encode()
+            render(build_table([record]), name).encode(errors="backslashreplace")  # as parse_test_res.py prints it
 
 
 def growing(brackets: str) -> str:
