@@ -27,6 +27,7 @@ from ccli.task import FewShotTask
 from .mutations import damage_bytes, damage_json, damage_value, to_json
 from .targets import Target, small_arrays
 
+NAMES = ("utf-8", "surrogatepass")  # of files and classes, which need not be UTF-8
 SIZES = (0, 1, 2, 10**6, 10**9, 10**12, -1)
 TYPES = (torch.float16, torch.float64, torch.int8, torch.int64, torch.bool, torch.bfloat16, torch.complex64)
 NUMBERS = (0, -1, 3, 1e30, float("nan"), float("inf"), 10**9, -(10**12))
@@ -98,7 +99,7 @@ class ClassifierReader(Target):
         f = np.eye(2, found.width) + 0.01
         if not np.isfinite(found.predict_proba(f)).all():
             raise ValueError("a classifier whose probabilities are not finite was let through")
-        " ".join([*found.predict(f), *found.templates]).encode()
+        " ".join([*found.predict(f), *found.templates]).encode(*NAMES)
         if found.concepts is not None:
             found.explain(f)
             found.explain_class(found.classnames[0], found.classnames[-1])
@@ -110,9 +111,9 @@ def _look_up(found: Classifier) -> None:
     concepts, examples = found.concepts, found.examples
     for row, picks in enumerate(concepts.picks):
         _ = concepts.names[row], concepts.kinds[row], concepts.distinctiveness[row]
-        _ = [(concepts.images[k].encode(), found.classnames[concepts.labels[k]]) for k in picks]
+        _ = [(concepts.images[k].encode(*NAMES), found.classnames[concepts.labels[k]]) for k in picks]
     for row, path in enumerate(examples.paths if examples is not None else []):
-        path.encode(), found.classnames[examples.labels[row]], found.classnames[examples.predictions[row]]
+        path.encode(*NAMES), found.classnames[examples.labels[row]], found.classnames[examples.predictions[row]]
         _ = examples.features[row]
 
 
