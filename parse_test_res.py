@@ -10,9 +10,9 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from ccli.clashes import Clash
+from ccli.command_line import Parser
 from ccli.errors import CcliError
 from ccli.paired import paired_tests
 from ccli.published import read_published
@@ -49,13 +49,6 @@ examples:
 +- in the log modes is the population standard deviation, as CoOp prints it; ± in a table is the sample standard
 deviation (n - 1), the larger of the two. A table's last rows have CCLI's difference to the best other trainer.
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"parse_test_res.py: error: {message}; see parse_test_res.py --help\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from ccli.command_line import Parser
 from ccli.errors import CcliError
 from ccli.photos import shown
 from ccli.picture_folder import SUFFIXES
@@ -43,13 +44,6 @@ With --json a line is an object, with --csv a row; names are kept as they are th
 """
 BLOCK = 64  # pictures
 FOR, AGAINST, KINDS = 5, 3, 4  # concepts that are listed, and kinds of them
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"predict.py: error: {message}; see predict.py --help\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -9,10 +9,11 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ccli.atomic import moved_into_place
 from ccli.cells import Task, collect, rows_of
+from ccli.command_line import Parser
 from ccli.errors import CcliError
 from ccli.published import read_published
 from ccli.runs import find_records
@@ -33,13 +34,6 @@ choose, chosen hyper-parameters and versions. Runs that failed or cannot be read
 the rest goes on. The same records give the same page, byte for byte.
 """
 Found = list[tuple[Path, dict[str, Any]]]
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"report.py: error: {message}; see report.py --help\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
