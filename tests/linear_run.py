@@ -11,6 +11,7 @@ from PIL import Image
 
 from ccli.concept_page import render_concepts
 from ccli.concept_page.contents import contents_of
+from ccli.explanations import Parts
 
 
 class LinearRun:
@@ -53,10 +54,8 @@ class LinearRun:
         class_texts, concepts = f @ self.w.T * (direction @ self.a), f @ self.c.T * (direction @ self.b)
         constant = -direction @ self.d
         total = zero_shot + class_texts.sum(1) + concepts.sum(1) + constant
-        return SimpleNamespace(
-            total=total, zero_shot=zero_shot, class_texts=class_texts, concepts=concepts, constant=constant,
-            cosines=f @ self.c.T,
-        )  # fmt: skip
+        columns = (total, zero_shot, class_texts, concepts, constant, f @ self.c.T)
+        return Parts(*(column.double() for column in columns))
 
 
 def drawn(folder, name, label):

@@ -118,7 +118,7 @@ def _separations(run: Any, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, 
     directions = [(label, (other,)) for label, other in pairs]
     ones = explained(run, run.prototypes[[label for label, _ in pairs]], directions)
     others = explained(run, run.prototypes[[other for _, other in pairs]], directions)
-    return {pair: shown(one.minus(other), *SEPARATE) for pair, one, other in zip(pairs, ones, others)}
+    return {pair: shown(one - other, *SEPARATE, of_two=True) for pair, one, other in zip(pairs, ones, others)}
 
 
 def _examples(run: Any) -> list[dict[str, Any]]:

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from ccli.explanations import strongest
+from ccli.explanations import Parts, strongest
 
 ROWS = 256  # explained at a time
 
 
-class Parts(NamedTuple):
-    """The parts of one number: all but `concepts` [I] are scalars, and together they add up to `total`.
-
-    cosines [I]: of the image and each concept; None where the number is of two images.
-    """
-
-    total: torch.Tensor
-    zero_shot: torch.Tensor
-    class_texts: torch.Tensor
-    constant: torch.Tensor
-    concepts: torch.Tensor
-    cosines: torch.Tensor | None
-
-    def minus(self, other: Parts) -> Parts:
-        return Parts(*(a - b for a, b in zip(self[:-1], other)), None)
-
-
 def explained(run: Any, features: torch.Tensor, directions: Sequence[tuple[int, Sequence[int]]]) -> Iterator[Parts]:
-    """The parts of each image's logit of a class, less the mean logit of other classes.
+    """The parts of each image's logit of a class, less the mean logit of other classes, one image's at a time.
 
     Args:
         run: from `ccli.load_run`.
@@ -45,18 +28,19 @@ def explained(run: Any, features: torch.Tensor, directions: Sequence[tuple[int, 
             if len(others):
                 row[list(others)] -= 1 / len(others)
         found = run.explain_features(f, direction)
-        texts = found.class_texts.sum(1)
-        columns = (found.total, found.zero_shot, texts, found.constant, found.concepts, found.cosines)
-        for row in zip(*(column.double() for column in columns)):
-            yield Parts(*row)
+        yield from map(found.row, range(len(f)))
 
 
-def shown(parts: Parts, most_for: int, most_against: int) -> dict[str, Any]:
-    """What the page needs of it, with concepts by their place in the run."""
+def shown(parts: Parts, most_for: int, most_against: int, of_two: bool = False) -> dict[str, Any]:
+    """What the page needs of one image's parts, with concepts by their place in the run.
+
+    Args:
+        of_two: whether they are a difference of two images' parts, neither of which the cosines are of.
+    """
     chosen = strongest(parts.concepts, most_for, most_against)
-    lacked = [] if parts.cosines is None else [k for k in chosen if parts.cosines[k] < 0]
+    lacked = [] if of_two else [k for k in chosen if parts.cosines[k] < 0]
     rest = parts.concepts.sum() - parts.concepts[chosen].sum()
-    sums = {name: rounded(getattr(parts, name)) for name in ("total", "zero_shot", "class_texts", "constant")}
+    sums = {name: rounded(getattr(parts, name).sum()) for name in ("total", "zero_shot", "class_texts", "constant")}
     return sums | {
         "concepts": [(k, rounded(parts.concepts[k])) for k in chosen],
         "lacked": lacked,
