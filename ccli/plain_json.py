@@ -18,16 +18,14 @@ def loads(text: str, **options) -> Any:
         value = json.loads(text, **options)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    if isinstance(value, list | dict):
-        _check(value, DEEPEST)
+    _check(value, DEEPEST)
     return value
 
 
 def _check(value: Any, left: int) -> None:
+    if not isinstance(value, list | dict):
+        return
     if not left:
         raise ValueError("it is nested too deep")
-    if isinstance(value, dict):
-        value = value.values()
-    for one in value:
-        if isinstance(one, list | dict):
-            _check(one, left - 1)
+    for one in value.values() if isinstance(value, dict) else value:
+        _check(one, left - 1)

@@ -64,8 +64,10 @@ def check_tensors(tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> No
     if not any(width in x.shape for name, x in tensors.items() if name.startswith("head.")):
         raise ValueError(f"no tensor of the head is {width} wide")
     rows = {"prototypes": len(facts["classnames"])}
-    rows |= {f"concepts.{name}": len(facts["concepts"]["names"]) for name in ("rows",) if facts.get("concepts")}
-    rows |= {"examples.features": len(facts["examples"]["paths"])} if facts.get("examples") else {}
+    if facts.get("concepts"):
+        rows["concepts.rows"] = len(facts["concepts"]["names"])
+    if facts.get("examples"):
+        rows["examples.features"] = len(facts["examples"]["paths"])
     for name, count in rows.items():
         if name in tensors and tuple(tensors[name].shape) != (count, width):
             raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {(count, width)}")

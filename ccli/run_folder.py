@@ -1,8 +1,8 @@
 """A classifier in a folder: classifier.json, and its tensors in classifier.safetensors. Enough by themselves.
 
 The json is written last, and names the tensors by their SHA-256, so that the two belong together; it ends with a digest
-of itself, which those of older versions lack. Nothing is unpickled,
-and of the code only the modules of ccli.methods are named.
+of itself, which those of older versions lack. Nothing is unpickled, and of the code only the modules of ccli.methods
+are named.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 A store is a folder of blocks, one per encoded batch. A block is a safetensors file whose name is the SHA-256 of its
 content, which is checked each time it is read into memory, so damage of any kind shows, and its rows are encoded again;
 it is written beside and moved into place, so no half-written block is ever read. Nothing is changed in place and
-nothing is unpickled. A lock keeps two processes from encoding the same rows; what
-is read does not depend on it.
+nothing is unpickled. A lock keeps two processes from encoding the same rows; what is read does not depend on it.
 """
 
 from __future__ import annotations

@@ -196,7 +196,7 @@ class FeatureTrainer(TrainerX):
     def held_out(self, how: str, fit=None) -> Iterator[tuple[torch.nn.Module, Split]]:
         """Heads and images to choose on; those of folds give the temperature, too, once `set_chosen` was called."""
         pairs = selection.held_out(how, self.task, self.head, fit or self.fit, self.cfg.SEED)
-        return self.held.through(pairs, selection.MAX_FOLDS) if how == "cross-validation" else pairs
+        return self.held.through(pairs) if how == "cross-validation" else pairs
 
     def set_chosen(self, **values: float) -> dict[str, float]:
         """Set hyper-parameters that are buffers of the head, in it and in the heads of folds."""

@@ -16,6 +16,7 @@ from ccli.concepts.vocabulary import Vocabulary, fingerprint
 from ccli.new_images import ImageSpec
 from ccli.photos import BENCHMARK
 from ccli.runs import is_done, read_record
+from ccli.selection import MAX_FOLDS
 from ccli.task import Split
 
 EXAMPLES, MISTAKES = 200, 150  # test images that are kept to be explained, and how many of them may be mistakes
@@ -27,10 +28,16 @@ class Held:
     def __init__(self) -> None:
         self.pairs: list[tuple[torch.nn.Module, Split]] = []
 
-    def through(self, pairs: Iterable[tuple[torch.nn.Module, Split]], folds: int) -> Iterator:
+    def through(self, pairs: Iterable[tuple[torch.nn.Module, Split]]) -> Iterator[tuple[torch.nn.Module, Split]]:
+        """The pairs as they are; of the images some are kept."""
         for head, split in pairs:
-            self.pairs.append((head, some_of(split, ENOUGH // folds)))
+            self.pairs.append((head, some_of(split, ENOUGH // MAX_FOLDS)))
             yield head, split
+
+    def keep(self, pairs: Iterable[tuple[torch.nn.Module, Split]]) -> None:
+        """Those of heads that are fitted for this alone."""
+        for _ in self.through(pairs):
+            pass
 
 
 def calibration(trainer) -> Calibration:

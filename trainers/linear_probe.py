@@ -45,7 +45,7 @@ class LinearProbe(FeatureTrainer):
         if how in ("validation", "test", "cross-validation"):
             c = linear_probe.search(lambda c: self._score(how, c))
             self.head.load_state_dict(self._fit(self.task, c).state_dict())
-            self.held.pairs = list(self._pairs(how, c)) if how == "cross-validation" else []
+            self.held.keep(self._pairs(how, c) if how == "cross-validation" else ())
         return how, {"C": float(c)}
 
     def _score(self, how: str, c: float) -> int:

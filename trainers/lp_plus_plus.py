@@ -50,7 +50,7 @@ class LPPlusPlus(FeatureTrainer):
             steps = 1 + counts.index(max(counts))
             self.head.load_state_dict(lp_plus_plus.fit(self.task, steps).state_dict())
         if how == "cross-validation":
-            self.held.pairs = [(lp_plus_plus.fit(task, steps), split) for task, split in self._pairs(how)]
+            self.held.keep((lp_plus_plus.fit(task, steps), split) for task, split in self._pairs(how))
         return how, {"steps": steps}
 
     def _pairs(self, how: str):
