@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from . import faults, flips, kills
-from .work import prepare, works
+from .work import WORKS, prepare, works
 
 
 def arguments() -> argparse.Namespace:
@@ -25,7 +25,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--faults", type=int, nargs="?", const=10**6, default=0, help="at most so many places of each kind"
     )
-    parser.add_argument("--works", nargs="+", default=["TaskRes", "CCLI", "sweep"], help="what is disturbed")
+    parser.add_argument("--works", nargs="+", default=WORKS, choices=WORKS, help="what is disturbed (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="where the work is done (default: a folder that is removed)")
     return parser.parse_args()

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from .work import Work, differences, finish, half_written, start
+from .compare import differences, half_written
+from .work import Work, finish, start
 
 KINDS = {"write": errno.ENOSPC, "create": errno.ENOSPC, "move": errno.ESTALE, "open": errno.EIO, "read": errno.ESTALE}
 CALLS = mmap.mmap(-1, 4)  # how many there were

@@ -12,19 +12,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .work import (
-    PHASES,
-    PRESENT,
-    ROOT,
-    Work,
-    differences,
-    finish,
-    half_written,
-    kill,
-    leftovers,
-    start,
-    timed,
-)  # fmt: skip
+from .compare import differences, half_written, leftovers
+from .work import PHASES, PRESENT, ROOT, Work, finish, kill, start, timed
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import mmap
 import multiprocessing
 import os
@@ -20,15 +19,11 @@ from typing import NamedTuple
 from ccli.datasets import concept_shapes
 from ccli.sweeps import workers
 from ccli.trainers import base
-from safetensors.torch import load, load_file
 from tqdm import tqdm
-
-from ccli.errors import CcliError
-from ccli.run_folder import load_run
-from ccli.runs import RECORD, find_records, read_record, same_record
 
 ROOT = Path(__file__).parents[2]
 PHASES = ("start", "encode", "fit", "checkpoint", "select", "test", "classifier", "record")
+WORKS = ("TaskRes", "CCLI", "sweep", "CoOp", "batched")
 COUNTS = {"train": 2, "val": 2, "test": 3}
 PRESENT = mmap.mmap(-1, 1)  # the phase that the work is in; shared with what is forked
 
@@ -42,7 +37,7 @@ class Work(NamedTuple):
 
 
 def works(place: Path) -> list[Work]:
-    """A gradient method with a checkpoint an epoch, CCLI, and a sweep with evaluations; their pictures are drawn."""
+    """Methods with a checkpoint an epoch, CCLI, and two sweeps; their pictures are drawn."""
     tqdm.monitor_interval = 0  # no thread of it before anything is forked
     concept_shapes.ConceptShapes.counts = COUNTS
     concept_shapes.ConceptShapesV2.counts = {"test": 2}
@@ -69,16 +64,17 @@ def works(place: Path) -> list[Work]:
             *("DATASET.NUM_SHOTS", "2", "FEATURES.CROPS", "2" if trainer == "CCLI" else "0", *opts),
         ]
 
-    def sweep(out: Path) -> list[str]:
+    def sweep(words: list[str], out: Path) -> list[str]:
         return [
-            *("--datasets", "concept_shapes", "--trainers", "TipAdapterF", "GDA", "--shots", "1", "--seeds", "1", "2"),
-            *("--targets", "concept_shapes_r", "--root", str(place / "data"), "--output", str(out / "runs")),
-            *("--threads", "1", *opts),
+            *("--datasets", "concept_shapes", "--root", str(place / "data"), "--output", str(out / "runs")),
+            *("--shots", "1", "--seeds", "1", "2", "--threads", "1", *words, *opts),
         ]
 
+    tested = ["--trainers", "TipAdapterF", "GDA", "--targets", "concept_shapes_r"]
     return [
         Work("TaskRes", "train", partial(train, "TaskRes")), Work("CCLI", "train", partial(train, "CCLI")),
-        Work("sweep", "sweep", sweep),
+        Work("sweep", "sweep", partial(sweep, tested)), Work("CoOp", "train", partial(train, "CoOp")),
+        Work("batched", "sweep", partial(sweep, ["--trainers", "TaskRes", "CCLI", "--batched"])),
     ]  # fmt: skip
 
 
@@ -204,63 +200,3 @@ def timed(work: Work, out: Path) -> dict[str, float]:
     if ended[1]:
         raise RuntimeError(f"{work.name} failed undisturbed: {(out / 'said.txt').read_text()}")
     return spent
-
-
-def stored(out: Path) -> dict[str, bytes]:
-    """Every row of the store by its folder and key."""
-    rows = {}
-    for path in out.glob("store/*/*.safetensors"):
-        block = load_file(path)
-        for key, row in zip(block["keys"], block["features"]):
-            rows[f"{path.parent.name} {key.numpy().tobytes().hex()}"] = row.numpy().tobytes()
-    return rows
-
-
-def differences(out: Path, whole: Path) -> list[str]:
-    """Where the results of a disturbed run differ from those of the undisturbed one."""
-    found, problems = find_records(out)
-    wanted, _ = find_records(whole)
-    a, b = ({str(path.relative_to(at)): record for path, record in x} for x, at in ((found, out), (wanted, whole)))
-    different = [*problems, *(f"{name} is in one of them alone" for name in sorted(a.keys() ^ b.keys()))]
-    for name in sorted(a.keys() & b.keys()):
-        fields = [field for field in same_record(a[name], b[name]) if field != "run" and field != "config"]
-        different += [f"{name}: {field}" for field in fields + _configs(a[name], b[name], out, whole)]
-        for file in ("classifier.json", "classifier.safetensors"):
-            one, other = (at / Path(name).with_name(file) for at in (out, whole))
-            if other.exists() and not (one.exists() and one.read_bytes() == other.read_bytes()):
-                different.append(f"{Path(name).with_name(file)}")
-    if stored(out) != stored(whole):
-        different.append("the store")
-    return different
-
-
-def _configs(a: dict, b: dict, out: Path, whole: Path) -> list[str]:
-    """Output folders are another's name for the same."""
-    one, other = json.dumps(a["config"]), json.dumps(b["config"])
-    return [] if one.replace(str(out), "") == other.replace(str(whole), "") else ["config"]
-
-
-def half_written(out: Path) -> list[str]:
-    """What a reader would take for whole and is not. Nothing may be, at any moment."""
-    wrong = []
-    for path in out.rglob(RECORD):
-        try:
-            read_record(path)
-        except CcliError as error:
-            wrong.append(str(error))
-    for path in out.rglob("classifier.json"):
-        try:
-            load_run(path.parent)
-        except CcliError as error:  # new tensors beside the facts of the attempt before are refused
-            if "does not belong" not in str(error):
-                wrong.append(str(error))
-    for path in out.glob("store/*/*.safetensors"):
-        try:
-            load(path.read_bytes())
-        except Exception as error:
-            wrong.append(f"{path}: {error}")
-    return wrong
-
-
-def leftovers(out: Path) -> list[str]:
-    return [path.name for path in out.rglob(".*") if path.name.endswith((".part", ".tmp"))]
