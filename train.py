@@ -208,10 +208,17 @@ def is_done(cfg, args: argparse.Namespace) -> bool:
     Raises:
         CcliError: it holds a record of other options, or that of an evaluation where a run is to be trained.
     """
-    from ccli.trainers.checkpoints import is_evaluated, refuse_other_options, why_no_record
+    from ccli.trainers.checkpoints import (
+        is_evaluated,
+        other_images,
+        refuse_foreign_record,
+        refuse_other_options,
+        why_no_record,
+    )
     from ccli.trainers.options import plain_config
+    from ccli.trainers.sources import are_its_images
 
-    from ccli.runs import RECORD, is_evaluation, read_record
+    from ccli.runs import RECORD, read_record
 
     if not (Path(cfg.OUTPUT_DIR) / RECORD).exists():
         return False
@@ -222,11 +229,12 @@ def is_done(cfg, args: argparse.Namespace) -> bool:
     except CcliError as error:
         print(f"{error}: it is made again", file=sys.stderr)
         return False
-    refuse_other_options(cfg.OUTPUT_DIR, record["config"], plain_config(cfg))
     if args.eval_only:
-        return is_evaluated(args.model_dir, cfg.OUTPUT_DIR)
-    if is_evaluation(record):
-        raise CcliError(f"{cfg.OUTPUT_DIR} holds the record of an evaluation; choose another --output-dir")
+        refuse_other_options(cfg.OUTPUT_DIR, record["config"], plain_config(cfg))
+        return are_its_images(cfg, record, trained=False) and is_evaluated(args.model_dir, cfg.OUTPUT_DIR)
+    refuse_foreign_record(cfg.OUTPUT_DIR, record, plain_config(cfg))
+    if not are_its_images(cfg, record):
+        raise other_images(cfg.OUTPUT_DIR)
     return True
 
 

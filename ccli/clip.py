@@ -180,9 +180,14 @@ def _rounded_lengths(tokens: torch.Tensor) -> list[int]:
 
 def files_stamp(name: str) -> tuple:
     """Changes when the local files behind a backbone's name do; empty where a name is not that of a file."""
+    return tuple((p.stat().st_size, p.stat().st_mtime_ns) for p in local_files(name))
+
+
+def local_files(name: str) -> list[Path]:
+    """The files of this machine that a backbone's name stands for; none where it is a name alone."""
     weights = _local_weights(name)
     parts = [weights, weights.parent / _CONFIG] if weights else [Path(name.partition("@")[2]).expanduser()]
-    return tuple((p.stat().st_size, p.stat().st_mtime_ns) for p in parts if p.is_file())
+    return [part for part in parts if part.is_file()]
 
 
 def _local_weights(name: str) -> Path | None:

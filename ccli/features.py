@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class FeatureStore:
     ):
         self.clip, self.folder, self.root = clip, Path(folder), Path(os.path.abspath(root))
         self.decoding = decoding
-        self._below = os.path.join(self.root, "")
+        self._below = os.path.join(self.root, "")  # a string, not a Path: every run asks for all its images
         self.lock = lock
         self._stores: dict[str, RowStore] = {}  # what was read stays at hand
 
@@ -108,22 +109,11 @@ class FeatureStore:
         }  # fmt: skip
 
     def _key(self, path: str | Path) -> str:
-        try:
-            stat = os.stat(path)
-        except OSError as error:
-            raise CcliError(
-                f"image {shown(path)} cannot be read ({error.strerror}); check the data set's folder"
-            ) from error
-        place = f"|{self.root}" if self.decoding == PHOTO else ""
-        return f"{self._name(path)}|{stat.st_size}|{stat.st_mtime_ns}{place}"
-
-    def _name(self, path: str | Path) -> str:
-        """The path below the root. Links are not followed: a data set may be links into another disk."""
-        return os.path.abspath(path).removeprefix(self._below)  # strings, not Path: every run asks for all its images
+        return image_key(path, self._below) + (f"|{self.root}" if self.decoding == PHOTO else "")
 
     def _seed(self, path: str | Path) -> str:
         """What the views of an image depend on."""
-        return digest(path) if self.decoding == PHOTO else self._name(path)
+        return digest(path) if self.decoding == PHOTO else _below(path, self._below)
 
     def _encode(self, spec: dict, keys: list[str], work: list, what: str) -> torch.Tensor:
         facts = self.clip.facts
@@ -149,6 +139,29 @@ class FeatureStore:
             return in_threads(encode, _batches(missing, what), self.clip.images_at_once)
 
         return self._rows(spec).rows(keys, encode_all)
+
+
+def images_stamp(paths: Iterable[str | Path], root: str | Path) -> str:
+    """16 hex digits that change when one of these images is another file: by path, size and time of change."""
+    below = os.path.join(os.path.abspath(root), "")
+    lines = sorted({image_key(path, below) for path in paths})
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def image_key(path: str | Path, below: str) -> str:
+    """What an image is known by: its path below a folder, its size and its time of change."""
+    try:
+        stat = os.stat(path)
+    except OSError as error:
+        raise CcliError(
+            f"image {shown(path)} cannot be read ({error.strerror}); check the data set's folder"
+        ) from error
+    return f"{_below(path, below)}|{stat.st_size}|{stat.st_mtime_ns}"
+
+
+def _below(path: str | Path, folder: str) -> str:
+    """Links are not followed: a data set may be links into another disk."""
+    return os.path.abspath(path).removeprefix(folder)
 
 
 def _batches(rows: list[int], what: str) -> Iterator[list[int]]:

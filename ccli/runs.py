@@ -34,6 +34,10 @@ A run that `sweep.py --batched` trained together with others has
 
     batched           int, how many runs were trained as one; its numbers are those of a run alone up to rounding
 
+and one of image files has
+
+    images            str, which changes when one of them is another file: by name, size or time of change
+
 Further fields are kept as they are. The file ends with a digest of itself (`ccli.sealed`), which is checked and is no
 field of the record; one that was written without it is read, too.
 """
@@ -62,7 +66,7 @@ FAILURE = "failed.txt"
 VERSION = 2
 PROTOCOLS = ("validation", "fixed", "paper")
 SELECTED_BY = ("none", "validation", "cross-validation", "default", "fixed", "test")
-NOT_COMPARED = ("seconds", "versions", "batched")  # they change from run to run without the result changing
+NOT_COMPARED = ("seconds", "versions", "batched", "images")  # they change from run to run without the result changing
 
 
 def _is_int(value: Any) -> bool:
@@ -127,7 +131,7 @@ def _is_calibration(value: Any) -> bool:
 
 CALIBRATED = {"calibration": (_is_calibration, "a dict of temperature, fitted_on, ece and ece_uncalibrated")}
 OF_EVALUATIONS = {"run": _TEXT, "trained_on": _TEXT}
-OF_SWEEPS = {"batched": (lambda v: _is_int(v) and v >= 2, "an integer of 2 or more")}
+OF_SOME = {"batched": (lambda v: _is_int(v) and v >= 2, "an integer of 2 or more"), "images": _TEXT}
 
 
 def _problem(record: Any) -> str | None:
@@ -140,7 +144,7 @@ def _problem(record: Any) -> str | None:
     for name in FIELDS:
         if name not in record:
             return f"has no field {name!r}"
-    for name, (good, words) in (FIELDS | CALIBRATED | OF_EVALUATIONS | OF_SWEEPS).items():
+    for name, (good, words) in (FIELDS | CALIBRATED | OF_EVALUATIONS | OF_SOME).items():
         if name in record and not good(record[name]):
             return f"has {name} = {repr(record[name])[:60]}, which should be {words}"
     return _contradiction(record)
@@ -322,7 +326,7 @@ def _last_line(path: Path) -> str:
 
 
 def same_record(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    """Names of the fields in which two records differ, sorted; seconds, versions and batched are left out.
+    """Names of the fields in which two records differ, sorted, but for those of NOT_COMPARED.
 
     Values are compared as JSON would store them, so a record in memory equals the same record read back.
     """

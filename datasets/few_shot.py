@@ -84,9 +84,18 @@ class FewShotDataset(DatasetBase):
         raise CcliError(f"no folder {folder}{hint or ': give the --root that holds it, or ' + cls.repair(root)}")
 
     @classmethod
+    def split_name(cls) -> str:
+        return f"split_zhou_{cls.__name__}.json"
+
+    @classmethod
+    def split_file(cls, root: str | Path) -> Path:
+        """Where the list of all images is, for data sets that have one."""
+        return Path(root or ".").expanduser() / cls.dataset_dir / cls.split_name()
+
+    @classmethod
     def read(cls, folder: Path) -> Pools:
         """All images, from the data set's own lists."""
-        path = folder / f"split_zhou_{cls.__name__}.json"
+        path = folder / cls.split_name()
         if not path.is_file():
             raise CcliError(f"no split file {path} (none is ever made up): {cls.repair(folder.parent)}")
         return read_split(path)

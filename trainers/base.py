@@ -19,7 +19,7 @@ from ccli.batches import FeatureBatches
 from ccli.calibration import NOT_FINITE, Calibration
 from ccli.errors import CcliError
 from ccli.methods.training import at, step, train
-from ccli.runs import is_done, is_evaluation, read_record, write_record
+from ccli.runs import is_done, read_record, write_record
 from ccli.task import FewShotTask, Split
 
 from .checkpoints import (
@@ -31,6 +31,7 @@ from .checkpoints import (
     read_classes,
     read_options,
     refuse_another_record,
+    refuse_foreign_record,
     why_no_record,
     write_run,
 )
@@ -39,7 +40,7 @@ from .classes import check_trainable, class_ids_of, class_subset
 from .finished import Confidence, Held, calibration, calibration_in, write_classifier
 from .options import plain_config
 from .records import evaluation_record, record_of
-from .sources import check_has_text, feature_source, make_task
+from .sources import check_has_text, feature_source, make_task, stamp_of_images
 
 
 def extend_cfg(cfg) -> None:
@@ -116,10 +117,11 @@ class FeatureTrainer(TrainerX):
             super().train()
 
     def before_train(self) -> None:
-        options = plain_config(self.cfg) | {"weights": self.source.weights}
+        plain, self.images = plain_config(self.cfg), stamp_of_images(self.dm.dataset, self.cfg)
+        options = plain | {"weights": self.source.weights, "images": self.images}
         folder = self.cfg.RESUME or self.output_dir
-        if is_done(self.output_dir) and is_evaluation(read_record(self.output_dir)):
-            raise CcliError(f"{self.output_dir} holds the record of an evaluation; choose another --output-dir")
+        if is_done(self.output_dir):
+            refuse_foreign_record(self.output_dir, read_record(self.output_dir), plain)
         if has_checkpoint(folder, HEAD):
             check_same_run(folder, options)
         elif self.cfg.RESUME:

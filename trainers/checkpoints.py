@@ -10,7 +10,7 @@ import torch
 
 from ccli.atomic import moved_into_place
 from ccli.errors import CcliError
-from ccli.runs import RECORD, fingerprint, is_done, leaves, read_record
+from ccli.runs import RECORD, fingerprint, is_done, is_evaluation, leaves, read_record
 from ccli.safe_load import load_checkpoint, why_refused
 from ccli.sealed import check_seal, sealed
 
@@ -80,18 +80,25 @@ def read_options(folder: str | Path) -> dict:
 
 
 def check_same_run(folder: str | Path, options: dict) -> None:
-    """Refuse to go on from checkpoints that were made with other options.
+    """Refuse to go on from checkpoints that were made with other options, or from other images.
 
     Raises:
-        CcliError: an option differs (named), or there is no seed, so that other shots would be drawn.
+        CcliError: an option differs (named), an image is another file than it was, or there is no seed, so that other
+            shots would be drawn.
     """
     if options.get("SEED", 0) < 0:
         raise CcliError(f"{folder} holds an unseeded run, which nothing can resume; choose another --output-dir")
-    refuse_other_options(folder, read_options(folder), options)
+    before, now = read_options(folder), dict(options)
+    images = before.pop("images", ""), now.pop("images", "")
+    refuse_other_options(folder, before, now)
+    if images[0] != images[1]:
+        raise other_images(folder)
 
 
 def refuse_other_options(folder: str | Path, before: dict, now: dict) -> None:
     """Raise CcliError where two configurations differ in anything that changes the result."""
+    if not isinstance(before, dict):
+        raise CcliError(f"{folder} holds a run whose options are not known; choose another --output-dir")
     before, now = dict(leaves(before)), dict(leaves(now))
     for key in sorted(before.keys() | now.keys()):
         if key.partition(".")[0] not in IRRELEVANT and before.get(key) != now.get(key):
@@ -99,6 +106,13 @@ def refuse_other_options(folder: str | Path, before: dict, now: dict) -> None:
                 f"{folder} holds a run with {key} {before.get(key)!r}, not {now.get(key)!r}; "
                 "choose another --output-dir or remove that folder"
             )
+
+
+def other_images(folder: str | Path) -> CcliError:
+    return CcliError(
+        f"{folder} holds a run on images that were other files than now (by name, size or time of change); choose "
+        "another --output-dir or remove that folder"
+    )
 
 
 def check_evaluation(folder: str | Path, cfg) -> None:
@@ -152,6 +166,17 @@ def refuse_another_record(folder: str | Path, record: dict) -> None:
                 f"{folder} holds a record with {key} {there.get(key)!r}, not {record.get(key)!r}; choose another "
                 "--output-dir or remove that folder"
             )
+
+
+def refuse_foreign_record(folder: str | Path, record: dict, config: dict) -> None:
+    """Refuse to train where the record of an evaluation is, or that of a run with other options.
+
+    Raises:
+        CcliError: one of these.
+    """
+    if is_evaluation(record):
+        raise CcliError(f"{folder} holds the record of an evaluation; choose another --output-dir")
+    refuse_other_options(folder, record["config"], config)
 
 
 def is_evaluated(run: str, folder: str) -> bool:

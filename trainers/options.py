@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 
+from dassl.data.datasets import DATASET_REGISTRY
+
+from ccli.clip import files_stamp, local_files
 from ccli.picture_folder import place_of, stamp
 
 OF_FOLDERS = ("FOLDER", "SPLIT_SEED", "TEST_SHARE")  # keys of DATASET that only Folder reads
@@ -14,9 +18,11 @@ OF_FOLDERS = ("FOLDER", "SPLIT_SEED", "TEST_SHARE")  # keys of DATASET that only
 def plain_config(cfg) -> dict:
     """The configuration as plain values, without the places of this machine.
 
-    A folder of pictures is its name and the start of a SHA-256 over what is in it; records of other data sets are
-    without the keys that only such a folder has.
+    What files hold is a part of it, by the start of a SHA-256: bundle, picks, vocabulary, the list of a data set's
+    images (DATASET.SPLIT_FILE), local weights (MODEL.BACKBONE.FILES), names and sizes in a folder of pictures. Records
+    of other data sets are without the keys that only such a folder has.
     """
+    split_file, weights = _split_file(cfg), _weights(cfg.MODEL.BACKBONE.NAME)
     cfg = cfg.clone()
     cfg.defrost()
     pictures = picture_folder(cfg)
@@ -27,10 +33,23 @@ def plain_config(cfg) -> dict:
             cfg.DATASET.pop(key, None)
     for node, key in ((cfg, "OUTPUT_DIR"), (cfg, "RESUME"), (cfg.DATASET, "ROOT"), (cfg.FEATURES, "STORE")):
         node[key] = ""
-    for key in ("BUNDLE", "PICKS"):
-        if key in cfg.DATASET:
-            cfg.DATASET[key] = _file_name(cfg.DATASET[key])
-    return json.loads(json.dumps(cfg))
+    for node, key in ((cfg.DATASET, "BUNDLE"), (cfg.DATASET, "PICKS"), (cfg.FEATURES, "VOCABULARY")):
+        if key in node:
+            node[key] = _file_name(node[key])
+    plain = json.loads(json.dumps(cfg))
+    if split_file:
+        plain["DATASET"]["SPLIT_FILE"] = split_file
+    if weights:
+        plain["MODEL"]["BACKBONE"]["FILES"] = weights
+    return plain
+
+
+def _split_file(cfg) -> str:
+    """The list of a data set's images; "" where it has none."""
+    name = cfg.DATASET.NAME
+    kind = DATASET_REGISTRY.get(name) if name in DATASET_REGISTRY.registered_names() else None
+    path = kind.split_file(cfg.DATASET.ROOT) if hasattr(kind, "split_file") else None
+    return _file_name(path) if path and path.is_file() else ""
 
 
 def picture_folder(cfg) -> Path | None:
@@ -40,7 +59,18 @@ def picture_folder(cfg) -> Path | None:
     return place_of(node.FOLDER, node.ROOT) if ours else None
 
 
-def _file_name(path: str) -> str:
+def _weights(backbone: str) -> str:
+    """What local weights hold; "" where a backbone is a name alone."""
+    stamp = files_stamp(backbone) if backbone else ()
+    return _digest_of_files(backbone, stamp) if stamp else ""
+
+
+@lru_cache(maxsize=4)  # the runs of a sweep follow one another in one process
+def _digest_of_files(backbone: str, _stamp: tuple) -> str:
+    return " ".join(_file_name(path).rpartition(" ")[2] for path in local_files(backbone))
+
+
+def _file_name(path: str | Path) -> str:
     """A file's name and the start of its SHA-256, so that another file of the same name is told apart."""
     path = Path(path).expanduser()
     if not path.is_file():

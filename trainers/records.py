@@ -9,6 +9,7 @@ import torch
 from ccli.runs import fingerprint, read_record, versions
 
 from .options import plain_config
+from .sources import stamp_of_images
 
 OF_THE_RUN = ("trainer", "cfg", "backbone", "shots", "seed", "protocol", "selected_by", "hyper_parameters")
 
@@ -20,7 +21,7 @@ def record_of(trainer) -> dict:
         "trainer": cfg.TRAINER.NAME, "cfg": cfg.CFG_NAME, "backbone": trainer.source.backbone,
         "shots": cfg.DATASET.NUM_SHOTS, "seed": cfg.SEED, "protocol": cfg.PROTOCOL,
         "selected_by": trainer.selected_by, "hyper_parameters": trainer.hyper_parameters, **_tested(trainer),
-        **({"batched": trainer.batched} if trainer.batched else {}),
+        **({"batched": trainer.batched} if trainer.batched else {}), **_images(trainer.images),
     }  # fmt: skip
 
 
@@ -28,7 +29,12 @@ def evaluation_record(trainer, folder: str) -> dict:
     """The record of the finished run in `folder` on this trainer's data set."""
     run, tested = read_record(folder), _tested(trainer)
     elsewhere = {} if run["dataset"] == tested["dataset"] else {"trained_on": run["dataset"]}
-    return {key: run[key] for key in OF_THE_RUN} | tested | elsewhere | {"run": fingerprint(run)}
+    images = stamp_of_images(trainer.dm.dataset, trainer.cfg, trained=False)
+    return {key: run[key] for key in OF_THE_RUN} | tested | elsewhere | {"run": fingerprint(run)} | _images(images)
+
+
+def _images(stamp: str) -> dict:
+    return {"images": stamp} if stamp else {}
 
 
 def _tested(trainer) -> dict:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
+from contextlib import redirect_stdout
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
+from dassl.data.datasets import build_dataset
 
 from ccli.bundles import array_names
 from ccli.clip import FrozenClip, files_stamp
 from ccli.concepts.vocabulary import DEFAULT_KIND, Vocabulary, read_vocabulary, without_class_names
 from ccli.errors import CcliError
-from ccli.features import FeatureStore, class_text_features
+from ccli.features import FeatureStore, class_text_features, images_stamp
 from ccli.photos import BENCHMARK
 from ccli.prompts import CONCEPT_TEMPLATE, class_prompts, templates_for
 from ccli.task import FewShotTask, Split, unit
@@ -36,6 +39,23 @@ def make_task(source, val: Split | None, test: Split, trainer) -> FewShotTask:
         source.classnames, text, norms, source.logit_scale, train, val, test, vocabulary.names, concepts,
         vocabulary.kinds,
     )  # fmt: skip
+
+
+def stamp_of_images(dataset, cfg, trained: bool = True) -> str:
+    """What the images of a run are known by, of an evaluation those of the test; "" for a bundle, which has none."""
+    if hasattr(dataset, "bundle"):
+        return ""
+    items = [*dataset.train_x, *(dataset.val or []), *dataset.test] if trained else dataset.test
+    return images_stamp((item.impath for item in items), _root(cfg))
+
+
+def are_its_images(cfg, record: dict, trained: bool = True) -> bool:
+    """Whether a folder of pictures holds those of a record. Images of other data sets are not looked at, for speed."""
+    if not picture_folder(cfg) or (trained and cfg.SEED < 0):
+        return True
+    with redirect_stdout(io.StringIO()):  # what it says of the folder was said
+        dataset = build_dataset(cfg)
+    return record.get("images") == stamp_of_images(dataset, cfg, trained)
 
 
 def check_has_text(bundle: str, trainer: str) -> None:
