@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from .errors import CcliError
 
+SMALLEST = 1e-12  # length of a row that F.normalize scales
+
 
 @dataclass(frozen=True)
 class Split:
@@ -113,6 +115,13 @@ def unit(x: torch.Tensor, what: str = "features") -> torch.Tensor:
     """
     if not torch.isfinite(x).all():
         raise CcliError(f"{what} hold values that are not finite; encode them again")
-    if x.numel() and float(x.norm(dim=-1).min()) == 0:
-        raise CcliError(f"{what} hold a row of zeros, which has no direction; encode them again")
+    if not x.numel():
+        return x
+    lengths = x.norm(dim=-1, keepdim=True)
+    odd = ~((lengths > SMALLEST) & (lengths < torch.inf))
+    if odd.any():  # their squares are too large or too small for a sum
+        largest = x.abs().amax(dim=-1, keepdim=True)
+        if not largest.all():
+            raise CcliError(f"{what} hold a row of zeros, which has no direction; encode them again")
+        x = torch.where(odd, x / largest, x)
     return F.normalize(x, dim=-1)

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from edges import QUICK, TRAINERS, Problem
-from helpers import bundle_args, run_here
+from helpers import bundle_args, bundle_file, run_here
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ccli
 from ccli.batches import FeatureBatches
 from ccli.runs import read_record
+from ccli.task import unit
 
 pytestmark = [pytest.mark.filterwarnings("error::RuntimeWarning")]
 BY_GRADIENT = ("CLIPAdapter", "TipAdapterF", "TaskRes", "CCLI mlp plain visual", "CCLI mlp space text")
@@ -196,3 +197,32 @@ def test_options_that_no_number_comes_of(tmp_path, pair):
 
 def test_an_unknown_optimiser(tmp_path):
     assert "OPTIM: Unknown name 'sdg'" in run(tmp_path, "CLIPAdapter", Problem(), "OPTIM.NAME", "sdg")
+
+
+@pytest.mark.parametrize("power", [-44, -38, -30, -22, -14, -11, 0, 12, 18, 20, 30, 37])
+def test_the_length_of_a_row_does_not_matter(power):
+    """Squares of such numbers are no float32; a row is itself, whatever the others are."""
+    rows = torch.tensor([[3.0, -4.0, 0.0, 0.0], [1.0, 1.0, -1.0, 1.0], [2.0, 0.5, 0.0, 1.0]])
+    plain = unit(rows)
+    torch.testing.assert_close(plain[:2], torch.tensor([[0.6, -0.8, 0, 0], [0.5, 0.5, -0.5, 0.5]]))
+    long = rows.double().mul(10.0**power).float()
+    tolerance = 0.2 if power < -42 else 1e-3 if power < -38 else 1e-6  # of few bits below float32's smallest
+    torch.testing.assert_close(unit(long), plain, atol=tolerance, rtol=0)
+    mixed = unit(torch.stack([long[0], rows[1], rows[2]]))
+    assert torch.equal(mixed[1:], plain[1:]) and torch.equal(mixed[:1], unit(long[:1]))
+
+
+@pytest.mark.parametrize("trainer", ["CCLI", "GDA", "TipAdapter", "LinearProbe"])
+def test_features_of_other_lengths_give_the_same_result(trainer, tmp_path):
+    path = bundle_file(tmp_path)
+    results = []
+    for part, factor in (("test", 1), ("test", 1e25), ("test", 1e-14), ("train", 1e25)):
+        with np.load(path) as file:
+            arrays = dict(file)
+        arrays[f"{part}_features"] = (arrays[f"{part}_features"] * np.float64(factor)).astype(np.float32)
+        place = tmp_path / f"{part}{factor}"
+        place.mkdir()
+        np.savez(place / "scaled.npz", **arrays)
+        run_here(*bundle_args(place / "scaled.npz", place / "run", "OPTIM.MAX_EPOCH", 2, trainer=trainer))
+        results.append(read_record(place / "run")["predictions"])
+    assert results[1:] == results[:1] * 3 and len(set(results[0])) > 1
