@@ -122,7 +122,7 @@ class Pictures:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield from self._below(entry.path)
-            elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+            elif entry.name.lower().endswith(SUFFIXES) and os.path.isfile(entry.path):  # a link to itself is no file
                 yield entry.path
 
     def _say(self, problem: str) -> None:

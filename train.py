@@ -47,6 +47,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def setup_cfg(args: argparse.Namespace):
     """Defaults, the keys of all trainers and data sets, then the four sources in their order."""
+    if printable(args.model_dir) != args.model_dir:
+        raise CcliError(f"--model-dir {args.model_dir!r} is not UTF-8, which no log can hold; give another name")
     try:
         from dassl.config import get_cfg_default
     except ModuleNotFoundError as error:
@@ -150,10 +152,12 @@ def prepare(args: argparse.Namespace):
     cfg = setup_cfg(args)
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY, build_trainer
+    from dassl.evaluation import EVALUATOR_REGISTRY
     from dassl.utils import collect_env_info, set_random_seed, setup_logger
 
     for what, name, registry in (
         ("trainer", cfg.TRAINER.NAME, TRAINER_REGISTRY), ("data set", cfg.DATASET.NAME, DATASET_REGISTRY),
+        ("TEST.EVALUATOR", cfg.TEST.EVALUATOR, EVALUATOR_REGISTRY),
     ):  # fmt: skip
         known = registry.registered_names()
         if name not in known:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import CcliError
+from .plain_files import refuse_special
 
 BENCHMARK, PHOTO = "pillow", "photo"  # as the feature store's key has them
 MOST_PIXELS = 2 * 89_478_485  # of a picture that is read: where Pillow, too, takes it for an attack
@@ -38,6 +39,8 @@ def open_image(source: Source, decoding: str = BENCHMARK, name: str = ""):
     from PIL import Image, UnidentifiedImageError
 
     name = name or shown(source)
+    if isinstance(source, str | Path):
+        refuse_special(source)
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is an error
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
@@ -66,6 +69,7 @@ def digest(path: str | Path) -> str:
     Raises:
         CcliError: it cannot be read (named).
     """
+    refuse_special(path)
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -28,6 +28,7 @@ from .methods.concept_inference import ConceptInference
 from .methods.context_optimization import ContextOptimization
 from .methods.zero_shot import ZeroShot
 from .new_images import ImageSpec
+from .plain_files import refuse_special
 from .plain_json import loads
 from .run_checks import check_facts, check_tensors
 from .sealed import check_seal, sealed
@@ -124,6 +125,7 @@ def _divided(record) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
+    refuse_special(path)
     try:
         text = path.read_text(encoding="utf-8")
         check_seal(text)
@@ -147,6 +149,7 @@ def _read_tensors(path: Path, facts: dict[str, Any]) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    refuse_special(path)
     try:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != facts.get("tensors"):

@@ -58,6 +58,7 @@ from typing import Any
 from ccli import __version__
 from ccli.atomic import moved_into_place
 from ccli.errors import CcliError
+from ccli.plain_files import refuse_special
 from ccli.plain_json import loads
 from ccli.sealed import FIELD, broken_seal, sealed
 
@@ -249,6 +250,7 @@ def read_record(folder_or_file: str | Path) -> dict[str, Any]:
         path = path / RECORD
     if path.is_dir():
         raise CcliError(f"{path} is a folder, where a run writes a file of that name; rename or remove it")
+    refuse_special(path)
     try:
         text = path.read_text(encoding="utf-8")
         record = loads(text, parse_constant=_refuse_constant)
@@ -320,9 +322,10 @@ def _files_below(root: Path, problems: list[str]) -> list[Path]:
 def _last_line(path: Path) -> str:
     """A traceback's last line, which says what was wrong."""
     try:
+        refuse_special(path)
         return path.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2][:300]
-    except OSError as error:
-        return f"{path} cannot be read ({error.strerror or error})"
+    except (OSError, CcliError) as error:
+        return f"{path} cannot be read ({getattr(error, 'strerror', '') or error})"
 
 
 def same_record(a: dict[str, Any], b: dict[str, Any]) -> list[str]:

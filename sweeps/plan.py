@@ -158,11 +158,21 @@ def _run(grid: Grid, dataset: str, trainer: str, shots: int, seed: int, variant:
         cfg = cfg.rpartition("_")[0] or cfg  # it has one yaml a backbone: rn50 for rn50_plain
     run = _call(grid, dataset, trainer, cfg, shots, seed, variant)
     evaluation = ("--eval-only", "--model-dir", str(run.folder))
+    _refuse_namesakes(dataset, grid.targets)
     tests = [
         _call(grid, target, trainer, cfg, shots, seed, variant, evaluation, f"from_{stem}")
         for target in _each_once(grid.targets)
     ]
     return run._replace(tests=tuple(tests))
+
+
+def _refuse_namesakes(dataset: str, targets: Sequence[str]) -> None:
+    """Raise CcliError where a target is another file, or folder, of the data set's name: no table could tell them."""
+    stem, _, given = data_set(dataset)
+    for target in targets:
+        name, _, other = data_set(target)
+        if name == stem and [os.path.realpath(x) for x in given] != [os.path.realpath(x) for x in other]:
+            raise CcliError(f"target {target} is called {stem}, as {dataset} is; give one of them another name")
 
 
 def _call(

@@ -92,6 +92,8 @@ OPTIONS = {
     "final model": (["TEST.FINAL_MODEL", "best_val"], r"FINAL_MODEL 'best_val': CCLI is tested with its last_step"),
     "vocabulary of a bundle": (["FEATURES.VOCABULARY", "words.txt"], r"FEATURES\.VOCABULARY needs a text tower"),
     "epochs": (["TRAINER.CCLI.NETWORK", "mlp", "OPTIM.MAX_EPOCH", "0"], r"needs OPTIM\.MAX_EPOCH of 1 or more"),
+    "evaluator": (["TEST.EVALUATOR", "Clasification"], r"unknown TEST\.EVALUATOR 'Clasif.*mean 'Classification'\?"),
+    "a zero byte": (["FEATURES.STORE", "a\0b"], r"option FEATURES\.STORE: 'a\\x00b' holds a zero byte"),
     "learning rate": (["TRAINER.CCLI.NETWORK", "mlp", "OPTIM.LR", "1e30"], r"not finite; lower OPTIM\.LR"),
 }  # fmt: skip
 
@@ -202,6 +204,11 @@ def test_an_output_folder_that_cannot_be_written(tmp_path, bundle):
     (tmp_path / "run").write_text("a file where a folder belongs")
     message = refused(tmp_path, *bundle_args(bundle, tmp_path / "run" / "seed1"))
     assert re.search(r"cannot write to .*seed1 .*choose another --output-dir", message)
+
+
+def test_a_run_whose_name_is_not_utf_8(tmp_path, bundle):
+    flags = ("--eval-only", "--model-dir", "/tmp/run\udcff")
+    assert "'/tmp/run\\udcff' is not UTF-8" in refused(tmp_path, *flags, *bundle_args(bundle, tmp_path / "run"))
 
 
 def test_nothing_to_evaluate(tmp_path, bundle):

@@ -125,6 +125,7 @@ def test_a_folder_claimed_twice(tmp_path):
         ({"trainers": ["GAD"]}, (), r"unknown trainer 'GAD'.*Did you mean 'GDA'"),
         ({"trainers": ["GDA"], "cfg": "rn50_plain"}, (), "GDA has no configuration 'rn50_plain'; it has demo_clip"),
         ({"targets": ["imagenet-a"]}, (), "Did you mean 'imagenet_a'"),
+        ({"datasets": ["a/x.npz"], "targets": ["b/x.npz"]}, (), "target b/x.npz is called x, as a/x.npz is"),
         ({"variant": "../../x"}, (), r"--variant \.\./\.\./x: give the name of a folder"),
         ({"variant": "a/../../x"}, ("A.B", "1,2"), "give the name of a folder"),
         ({"variant": "/tmp/x"}, (), "--variant /tmp/x: give the name of a folder"),

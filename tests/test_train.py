@@ -184,6 +184,10 @@ def test_class_subset_by_hand():
     assert class_subset(["ant", "bee", "cow", "dog"], ["dog", "bee"]).tolist() == [3, 1]
     with pytest.raises(CcliError, match="knows 2 classes, but not 'cow' and 1 more"):
         class_subset(["ant", "bee"], ["ant", "cow", "dog"])
+    assert class_subset(["ant", "bee", "bee", "cow"], ["cow", "ant"]).tolist() == [3, 0]
+    for known, wanted in ((["ant", "bee", "ant"], ["bee", "ant"]), (["ant", "bee"], ["bee", "ant", "ant"])):
+        with pytest.raises(CcliError, match="two classes are called 'ant'"):
+            class_subset(known, wanted)
 
 
 ZERO_SHOT = {"pets24": (2210, 2383), "caltech55": (1267, 1333), "imagenet300": (706, 899)}

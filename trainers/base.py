@@ -17,16 +17,19 @@ from ccli import selection
 from ccli.atomic import alone, remove_leftovers
 from ccli.batches import FeatureBatches
 from ccli.calibration import NOT_FINITE, Calibration
-from ccli.errors import CcliError
+from ccli.errors import CcliError, first_line
 from ccli.methods.training import at, step, train
 from ccli.runs import is_done, read_record, write_record
 from ccli.task import FewShotTask, Split
 
 from .checkpoints import (
     HEAD,
+    ODD,
     check_evaluation,
     check_same_run,
+    folder_of_checkpoints,
     has_checkpoint,
+    head_of,
     read_checkpoint,
     read_classes,
     read_options,
@@ -126,14 +129,18 @@ class FeatureTrainer(TrainerX):
             check_same_run(folder, options)
         elif self.cfg.RESUME:
             raise CcliError(f"--resume {folder}: no checkpoint there; give the output folder of an unfinished run")
-        for place in (self.output_dir, Path(self.output_dir) / HEAD):
+        for place in (self.output_dir, folder_of_checkpoints(self.output_dir)):
             remove_leftovers(Path(place))
         self._set_up()
         write_run(self.output_dir, list(self.lab2cname.values()), class_ids_of(self.dm.dataset), options)
         try:
             super().before_train()
-        except (FileNotFoundError, ValueError, KeyError) as error:  # a checkpoint that is gone or damaged
-            raise CcliError(f"cannot resume from {folder}: {error}; remove that folder to start anew") from error
+            if self.start_epoch < 0:
+                raise ValueError(f"the checkpoint is of epoch {self.start_epoch}")
+        except (FileNotFoundError, *ODD) as error:  # a checkpoint that is gone or is none of this trainer
+            raise CcliError(
+                f"cannot resume from {folder}: {first_line(error)}; remove that folder to start anew"
+            ) from error
         self._started = time.time()
 
     def init_writer(self, log_dir: str) -> None:
@@ -275,7 +282,7 @@ class FeatureTrainer(TrainerX):
             raise CcliError(
                 f"the run in {directory} was trained on other features; evaluate it with the backbone of its training"
             )
-        self.head = self.head_from_state(state).to(self.device).eval()
+        self.head = head_of(self, state, directory, self._test.features[:1])
         if HEAD in self._models:
             self._models[HEAD] = self.head
         known, wanted = read_classes(directory), class_ids_of(self.dm.dataset)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import torch
 
 from ccli.atomic import moved_into_place
-from ccli.errors import CcliError
+from ccli.errors import CcliError, first_line
+from ccli.plain_files import refuse_special
 from ccli.runs import RECORD, fingerprint, is_done, is_evaluation, leaves, read_record
 from ccli.safe_load import load_checkpoint, why_refused
 from ccli.sealed import check_seal, sealed
 
 HEAD = "head"  # the name of the registered model, and of its folder of checkpoints
 RUN = "run.json"  # what a run started as: its classes and its options
+ODD = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)  # what a checkpoint of something else raises
 IRRELEVANT = ("TEST", "TRAIN", "USE_CUDA", "VERBOSE")  # options that a resumed run may change
 
 
@@ -50,6 +53,32 @@ def _pointed(folder: Path) -> str:
 
 def has_checkpoint(folder: str, name: str) -> bool:
     return (Path(folder) / name / "checkpoint").is_file()
+
+
+def folder_of_checkpoints(folder: str | Path) -> Path:
+    """Where a run keeps its checkpoints. Raises CcliError where something else has that name."""
+    place = Path(folder) / HEAD
+    if os.path.lexists(place) and not place.is_dir():
+        raise CcliError(f"{place} is no folder, and checkpoints go into one of that name; remove it")
+    return place
+
+
+def head_of(trainer, state: dict[str, torch.Tensor], folder: str | Path, some: torch.Tensor) -> torch.nn.Module:
+    """The head that a checkpoint's tensors are of, once it has answered `some` features [n, D].
+
+    Raises:
+        CcliError: they are of something else.
+    """
+    try:
+        head = trainer.head_from_state(state).to(trainer.device).eval()
+        with torch.inference_mode():
+            head(some)
+    except ODD as error:
+        raise CcliError(
+            f"the checkpoint in {folder} is none of {trainer.cfg.TRAINER.NAME} for these features "
+            f"({first_line(error)[:100]}); make that run again"
+        ) from error
+    return head
 
 
 def write_run(folder: str, names: list[str], ids: list[str], options: dict) -> None:
@@ -187,6 +216,7 @@ def is_evaluated(run: str, folder: str) -> bool:
 
 def _read_run(folder: str | Path, key: str):
     path = Path(folder) / RUN
+    refuse_special(path)
     try:
         text = path.read_text()
         check_seal(text)

@@ -81,6 +81,8 @@ def refuse_odd(cfg) -> None:
                 raise CcliError(f"option {key} is {value}; give numbers between {-LARGEST:g} and {LARGEST:g}")
             if isinstance(one, str) and one != one.encode("utf-8", "ignore").decode("utf-8"):
                 raise CcliError(f"option {key}: {one!r} is not UTF-8, which no log can hold; give another name")
+            if isinstance(one, str) and "\0" in one:
+                raise CcliError(f"option {key}: {one!r} holds a zero byte, which no name can; leave it out")
             if isinstance(one, str) and max(len(part.encode()) for part in one.split("/")) > LONGEST:
                 raise CcliError(f"option {key}: {one[:20]!r}... is longer than the name of a file may be; shorten it")
     if cfg.SEED > LARGEST_SEED:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import torch
 
 from ccli.errors import CcliError
@@ -21,8 +23,15 @@ def class_subset(known: list[str], wanted: list[str]) -> torch.Tensor:
     """Columns [n] of `known` class ids that are the `wanted` ones, in the order of the latter.
 
     Raises:
-        CcliError: a wanted class is not known.
+        CcliError: a wanted class is not known, or its name is that of two.
     """
+    counts = Counter(known), Counter(wanted)
+    for name in wanted:
+        if max(count[name] for count in counts) > 1:
+            raise CcliError(
+                f"two classes are called {name!r}, so that those of the model and of this data set, which differ in "
+                "number or order, cannot be told apart; give them names of their own"
+            )
     where = {name: k for k, name in enumerate(known)}
     missing = [name for name in wanted if name not in where]
     if missing:

@@ -195,4 +195,4 @@ def without_class_names(vocab: Vocabulary, classnames: Iterable[str]) -> tuple[V
 
 def fingerprint(vocab: Vocabulary) -> str:
     """The SHA-256 (hex) of the names in order; kinds do not count."""
-    return hashlib.sha256("\n".join(vocab.names).encode("utf-8")).hexdigest()
+    return hashlib.sha256("\n".join(vocab.names).encode("utf-8", "surrogatepass")).hexdigest()
