@@ -34,6 +34,13 @@ setup(
         "ray": ["ray>=2.52"],  # sweeps on a cluster; older ones have no token that keeps strangers out
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],  # predict.py --export
         "report": ["matplotlib>=3.8", "jinja2>=3.1"],  # report.py
-        "test": ["pytest>=8", "ruff>=0.6", "ray==2.60.0", "scikit-image==0.26.0", "hypothesis==6.170.17"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist==3.8.0",
+            "ruff>=0.6",
+            "ray==2.60.0",
+            "scikit-image==0.26.0",
+            "hypothesis==6.170.17",
+        ],
     },
 )
