@@ -19,6 +19,7 @@ from ccli.sealed import check_seal, sealed
 HEAD = "head"  # the name of the registered model, and of its folder of checkpoints
 RUN = "run.json"  # what a run started as: its classes and its options
 ODD = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)  # what a checkpoint of something else raises
+OF_FILES = ("DATASET.SPLIT_FILE", "MODEL.BACKBONE.FILES")  # what is known of files where they are here
 IRRELEVANT = ("TEST", "TRAIN", "USE_CUDA", "VERBOSE")  # options that a resumed run may change
 
 
@@ -125,12 +126,16 @@ def check_same_run(folder: str | Path, options: dict) -> None:
 
 
 def refuse_other_options(folder: str | Path, before: dict, now: dict) -> None:
-    """Raise CcliError where two configurations differ in anything that changes the result."""
+    """Raise CcliError where two configurations differ in anything that changes the result.
+
+    A data set or weights that are not here now may still be the same.
+    """
     if not isinstance(before, dict):
         raise CcliError(f"{folder} holds a run whose options are not known; choose another --output-dir")
     before, now = dict(leaves(before)), dict(leaves(now))
     for key in sorted(before.keys() | now.keys()):
-        if key.partition(".")[0] not in IRRELEVANT and before.get(key) != now.get(key):
+        gone = key in OF_FILES and key not in now
+        if key.partition(".")[0] not in IRRELEVANT and before.get(key) != now.get(key) and not gone:
             raise CcliError(
                 f"{folder} holds a run with {key} {before.get(key)!r}, not {now.get(key)!r}; "
                 "choose another --output-dir or remove that folder"

@@ -111,6 +111,8 @@ def test_weights_of_ones_own(tmp_path, pets):
     name = max(tensors, key=lambda key: tensors[key].numel())
     save_file(tensors | {name: tensors[name] * torch.tensor(1.01).to(tensors[name].dtype)}, weights)
     assert "holds a run with MODEL.BACKBONE.FILES" in refused(*command)
+    shutil.rmtree(model)
+    assert "is done; skipped" in run_here(*command)  # nothing says that it was another
 
 
 def test_the_list_of_a_benchmarks_images(tmp_path):
