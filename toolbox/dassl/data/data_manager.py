@@ -32,7 +32,7 @@ def build_data_loader(
     In training the last partial batch is dropped where there is at least one whole one, so a training loader does not
     show every image in every epoch.
     """
-    if not data_source:
+    if not _any(data_source):
         raise ValueError("Cannot make a loader of no images")
     wrapper = dataset_wrapper or DatasetWrapper
     return DataLoader(
@@ -43,6 +43,11 @@ def build_data_loader(
         drop_last=is_train and len(data_source) >= batch_size,
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
     )
+
+
+def _any(source: Sequence[Any] | None) -> bool:
+    """Whether there are items; an array of them has no truth value."""
+    return source is not None and len(source) > 0
 
 
 class DatasetWrapper(Dataset):
@@ -141,8 +146,8 @@ class DataManager:
         x_cfg = cfg.DATALOADER.TRAIN_X
         u_cfg = x_cfg if cfg.DATALOADER.TRAIN_U.SAME_AS_X else cfg.DATALOADER.TRAIN_U
         self.train_loader_x = train_loader(dataset.train_x, x_cfg)
-        self.train_loader_u = train_loader(dataset.train_u, u_cfg) if dataset.train_u else None
-        self.val_loader = test_loader(dataset.val) if dataset.val else None
+        self.train_loader_u = train_loader(dataset.train_u, u_cfg) if _any(dataset.train_u) else None
+        self.val_loader = test_loader(dataset.val) if _any(dataset.val) else None
         self.test_loader = test_loader(dataset.test)
 
         self._num_classes = dataset.num_classes
@@ -173,7 +178,7 @@ class DataManager:
         rows.append(("# classes", f"{self.num_classes:,}"))
         for name in ("train_x", "train_u", "val", "test"):
             source = getattr(self.dataset, name)
-            if source:
+            if _any(source):
                 rows.append((f"# {name}", f"{len(source):,}"))
         rule = "-" * 9 + "  " + "-" * max(len(value) for _, value in rows)
         print("\n".join([rule, *(f"{name:<9}  {value}" for name, value in rows), rule]))

@@ -67,7 +67,8 @@ class TrainerBase:
         """Switch models to "train", or to "test" or "eval"."""
         check_availability(mode, ["train", "test", "eval"])
         for name in self.get_model_names(names):
-            self._models[name].train(mode == "train")
+            switch = self._models[name].train if mode == "train" else self._models[name].eval  # models override both
+            switch()
 
     # checkpoints
 
@@ -157,15 +158,15 @@ class TrainerBase:
                 self._writer = SummaryWriter(log_dir=log_dir)
 
     def close_writer(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            with named(writer.log_dir):
-                writer.close()
+        """Close the writer; it opens again where something is still written."""
+        if self._writer is not None:
+            with named(getattr(self._writer, "log_dir", "")):
+                self._writer.close()
 
     def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
         """Write to tensorboard; without a writer (nothing is being trained) do nothing."""
         if self._writer is not None:
-            with named(self._writer.log_dir):
+            with named(getattr(self._writer, "log_dir", "")):
                 self._writer.add_scalar(tag, scalar_value, global_step)
 
     # the loop

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -46,7 +46,6 @@ class SimpleTrainer(TrainerBase):
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
         self.check_cfg(cfg)
-        check_availability(cfg.TEST.FINAL_MODEL, ["last_step", "best_val"])
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
         self.start_epoch = self.epoch = 0
         self.max_epoch = cfg.OPTIM.MAX_EPOCH
@@ -102,7 +101,8 @@ class SimpleTrainer(TrainerBase):
         self.time_start = time.time()
         directory = self.cfg.RESUME or self.output_dir
         self.start_epoch = self.resume_model_if_exist(directory)
-        if self.cfg.RESUME and self.get_model_names() and self.start_epoch == 0:
+        ours = type(self).resume_model_if_exist is TrainerBase.resume_model_if_exist  # a plugin's may mean 0 as it says
+        if self.cfg.RESUME and ours and self.get_model_names() and self.start_epoch == 0:
             raise FileNotFoundError(
                 f"RESUME names a folder without a checkpoint of {self.get_model_names()}: {directory}"
             )
@@ -135,7 +135,7 @@ class SimpleTrainer(TrainerBase):
         """Test the final model, print the elapsed time, close the writer."""
         print("Finish training")
         if not self.cfg.TEST.NO_TEST:
-            if self._selects_on_val() and self.best_result > -math.inf:
+            if self._selects_on_val() and self.max_epoch > 0:
                 print("Deploy the model with the best val performance")
                 self.load_model(self.output_dir)
             else:
@@ -203,13 +203,18 @@ class SimpleTrainer(TrainerBase):
         for self.batch_idx, batch in enumerate(batches):
             data_time.update(time.time() - end)
             summary = self.forward_backward(*batch)
-            for name, value in (summary or {}).items():
-                if "loss" in name:
-                    self.detect_anomaly(value, name)
+            self._check_losses(summary or {})
             batch_time.update(time.time() - end)
             losses.update(summary)
             self._log_batch(losses, batch_time, data_time)
             end = time.time()
+
+    def _check_losses(self, summary: dict[str, Any]) -> None:
+        """What an override of detect_anomaly lets pass is let pass here, too."""
+        if type(self).detect_anomaly is TrainerBase.detect_anomaly:
+            for name, value in summary.items():
+                if "loss" in name:
+                    self.detect_anomaly(value, name)
 
     def _log_batch(self, losses: MetricMeter, batch_time: AverageMeter, data_time: AverageMeter) -> None:
         done, frequency = self.batch_idx + 1, self.cfg.TRAIN.PRINT_FREQ
@@ -250,7 +255,7 @@ class TrainerXU(SimpleTrainer):
         lengths = {"train_x": n_x, "train_u": n_u, "smaller_one": min(n_x, n_u)}
         check_availability(self.cfg.TRAIN.COUNT_ITER, lengths)
         self.num_batches = lengths[self.cfg.TRAIN.COUNT_ITER]
-        batches_x, batches_u = _endless(self.train_loader_x), _endless(self.train_loader_u)
+        batches_x, batches_u = _Endless(self.train_loader_x), _Endless(self.train_loader_u)
         self._run_batches((next(batches_x), next(batches_u)) for _ in range(self.num_batches))
 
     def parse_batch_train(
@@ -260,6 +265,15 @@ class TrainerXU(SimpleTrainer):
         return batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device)
 
 
-def _endless(loader: DataLoader) -> Iterator[dict[str, Any]]:
-    while True:
-        yield from loader
+class _Endless:
+    """Batches of a loader, again and again. Its first pass begins here, where it draws its seed."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self.loader, self.batches = loader, iter(loader)
+
+    def __next__(self) -> dict[str, Any]:
+        try:
+            return next(self.batches)
+        except StopIteration:
+            self.batches = iter(self.loader)
+            return next(self.batches)

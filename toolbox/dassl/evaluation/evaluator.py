@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,8 @@ class Classification(EvaluatorBase):
         self._total = 0
         self._y_true: list[int] = []
         self._y_pred: list[int] = []
+        # label -> for each of its images whether it was recognised, 1 or 0; None where not asked for
+        self._per_class_res = defaultdict(list) if self.cfg.TEST.PER_CLASS_RESULT else None
 
     def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
         """Add a batch.
@@ -66,6 +68,9 @@ class Classification(EvaluatorBase):
         self._total += gt.shape[0]
         self._y_true.extend(gt.tolist())
         self._y_pred.extend(pred.tolist())
+        if self._per_class_res is not None:
+            for label, right in zip(gt.tolist(), (pred == gt).int().tolist()):
+                self._per_class_res[label].append(right)
 
     def evaluate(self) -> dict[str, float]:
         """Print and return the results; the first value, accuracy, is what `trainer.test()` returns."""
@@ -91,12 +96,10 @@ class Classification(EvaluatorBase):
 
     def _report_classes(self) -> float:
         """Print a line per class that occurs; return the mean of their accuracies."""
-        y_true, y_pred = np.array(self._y_true), np.array(self._y_pred)
         print("=> per-class result")
         accuracies = []
-        for label in np.unique(y_true).tolist():
-            of_class = y_true == label
-            total, correct = int(of_class.sum()), int((y_pred[of_class] == label).sum())
+        for label, found in sorted(self._per_class_res.items()):
+            total, correct = len(found), sum(found)
             accuracies.append(100.0 * correct / total)
             print(
                 f"* class: {label} ({self._lab2cname[label]})\t"

@@ -7,8 +7,11 @@ import io
 import os
 import shutil
 import zipfile
+from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -43,6 +46,26 @@ def _plain_dict(*_: Any) -> dict:
     return {}
 
 
+class _Dtype:
+    """Stands in for the type of a numpy number."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        self.code, self.order = code, "<"
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = state[1]
+
+
+def _number(dtype: _Dtype, content: bytes) -> float | int | bool:
+    """A numpy number as Python's own."""
+    if not isinstance(dtype, _Dtype) or dtype.code not in _NUMBERS:
+        raise ValueError("not a number")
+    return np.frombuffer(content, (">" if dtype.order == ">" else "<") + dtype.code, 1)[0].item()
+
+
+_NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+
+
 # Upstream's warm-up pickles its successor, and with it the optimizer; some pickle the warm-up itself. These names are
 # let through, as inert objects.
 _UPSTREAM_GLOBALS = [
@@ -54,6 +77,8 @@ _UPSTREAM_GLOBALS = [
 ]
 _ALLOWED = [(_inert_type(name.rpartition(".")[2]), name) for name in _UPSTREAM_GLOBALS]
 _ALLOWED.append((_plain_dict, "collections.defaultdict"))
+_ALLOWED.append((_Dtype, "numpy.dtype"))
+_ALLOWED += [(_number, f"numpy.{module}.multiarray.scalar") for module in ("core", "_core")]
 
 
 def save_checkpoint(
@@ -66,7 +91,7 @@ def save_checkpoint(
     """Write `state` to save_dir/model.pth.tar-<epoch> and its name to save_dir/checkpoint, both atomically.
 
     Args:
-        state: needs `state_dict` and `epoch`; tensors and plain values only, or it cannot be read again.
+        state: needs `state_dict` and `epoch`; tensors, numbers and other plain values only, or it cannot be read again.
         is_best: also copy it to model-best.pth.tar.
         remove_module_from_keys: strip the `module.` that nn.DataParallel puts before every name.
         model_name: a file name to use instead of model.pth.tar-<epoch>.
@@ -76,7 +101,7 @@ def save_checkpoint(
         state = {**state, "state_dict": {key.removeprefix("module."): value for key, value in weights.items()}}
     fpath = os.path.join(save_dir, model_name or EPOCH_NAME.format(state["epoch"]))
     content = io.BytesIO()
-    torch.save(state, content)  # not into the file, where a full disk would be a RuntimeError about positions
+    torch.save(_plain(state), content)  # not into the file, where a full disk would be a RuntimeError about positions
     with atomic_path(fpath) as temporary, open(temporary, "wb") as file:
         file.write(content.getbuffer())
     print(f"Checkpoint saved to {fpath}")
@@ -88,6 +113,17 @@ def save_checkpoint(
         with atomic_path(best) as temporary:
             shutil.copyfile(fpath, temporary)
         print(f"Best checkpoint saved to {best}")
+
+
+def _plain(value: Any) -> Any:
+    """The same without numpy's numbers, which a reader that runs no code refuses."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (dict, OrderedDict):
+        return type(value)((_plain(key), _plain(part)) for key, part in value.items())
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    return value
 
 
 def load_checkpoint(fpath: str) -> dict[str, Any]:
@@ -210,7 +246,13 @@ def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
         print(f"Weights left out because their name or shape differs: {discarded}")
 
 
-def count_num_param(model: nn.Module | list[nn.Parameter]) -> int:
-    """Number of parameters of a model, or of a list of parameters."""
-    params = model.parameters() if isinstance(model, nn.Module) else model
-    return sum(p.numel() for p in params)
+def count_num_param(
+    model: nn.Module | Iterable[nn.Parameter] | None = None, params: Iterable[nn.Parameter | dict] | None = None
+) -> int:
+    """Number of parameters of a model, or of `params`: parameters, or an optimizer's groups of them."""
+    if params is None:
+        params = model.parameters() if isinstance(model, nn.Module) else model
+    if params is None:
+        raise ValueError("count_num_param needs a model or params")
+    groups = [p["params"] if isinstance(p, dict) else p for p in params]
+    return sum(count_num_param(group) if isinstance(group, list | tuple) else group.numel() for group in groups)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 
 
@@ -63,7 +64,7 @@ class DatasetBase:
         val: list[Datum] | None = None,
         test: list[Datum] | None = None,
     ) -> None:
-        if not train_x:
+        if train_x is None or not len(train_x):
             raise ValueError(f"{type(self).__name__}: train_x is empty, so there are no classes")
         self._train_x = train_x
         self._train_u = train_u
@@ -171,7 +172,7 @@ class DatasetBase:
 
 
 def _group(items: Sequence[Datum], key: Callable[[Datum], Hashable]) -> dict:
-    groups: dict[Hashable, list[Datum]] = {}
+    groups: dict[Hashable, list[Datum]] = defaultdict(list)
     for item in items:
-        groups.setdefault(key(item), []).append(item)
+        groups[key(item)].append(item)
     return groups
