@@ -38,6 +38,10 @@ class ConceptShapes(FewShotDataset):
     counts = {"train": 32, "val": 16, "test": 100}
 
     @classmethod
+    def split_name(cls) -> str:
+        return SPLIT_FILE  # of the shifted versions, too
+
+    @classmethod
     def folder(cls, root: str | Path) -> Path:
         """The data set's folder below `root`, drawn if it is not there."""
         folder = Path(root).expanduser().absolute() / cls.dataset_dir

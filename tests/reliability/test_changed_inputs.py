@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ccli.datasets.concept_shapes import ConceptShapesV2
 from ccli.trainers.options import plain_config
 from helpers import bundle_args, bundle_file, config, run_here
 from picture_folders import args, fill
@@ -127,6 +128,13 @@ def test_the_list_of_a_benchmarks_images(tmp_path):
         path.write_text(json.dumps(content))
         found.append(kept()["SPLIT_FILE"])
     assert found[0].startswith(f"{path.name} ") and found[0] != found[1] and found[0] == found[2]
+
+
+def test_the_list_of_a_shifted_version(tmp_path, monkeypatch):
+    monkeypatch.setattr(ConceptShapesV2, "counts", {"test": 1})
+    ConceptShapesV2.folder(tmp_path)
+    kept = plain_config(config(NAME="ConceptShapesV2", ROOT=str(tmp_path)))["DATASET"]
+    assert kept["SPLIT_FILE"].startswith("split_zhou_ConceptShapes.json ")
 
 
 def test_a_record_whose_checkpoints_were_removed(tmp_path):
