@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ccli.clip import PRECISIONS
-from ccli.errors import CcliError, nearest
+from ccli.errors import CcliError, nearest, printable
 from ccli.runs import leaves
 
 SPLITS = ("test", "val")
@@ -79,7 +79,7 @@ def refuse_odd(cfg) -> None:
                 raise CcliError(f"option {key} is None; leave it out to have its default")
             if isinstance(one, float) and not abs(one) <= LARGEST:
                 raise CcliError(f"option {key} is {value}; give numbers between {-LARGEST:g} and {LARGEST:g}")
-            if isinstance(one, str) and one != one.encode("utf-8", "ignore").decode("utf-8"):
+            if isinstance(one, str) and printable(one) != one:
                 raise CcliError(f"option {key}: {one!r} is not UTF-8, which no log can hold; give another name")
             if isinstance(one, str) and "\0" in one:
                 raise CcliError(f"option {key}: {one!r} holds a zero byte, which no name can; leave it out")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from ccli.clip import files_stamp, local_files
+from ccli.clip import local_files
 from ccli.picture_folder import place_of, stamp
 
 OF_FOLDERS = ("FOLDER", "SPLIT_SEED", "TEST_SHARE")  # keys of DATASET that only Folder reads
@@ -61,13 +61,7 @@ def picture_folder(cfg) -> Path | None:
 
 def _weights(backbone: str) -> str:
     """What local weights hold; "" where a backbone is a name alone."""
-    stamp = files_stamp(backbone) if backbone else ()
-    return _digest_of_files(backbone, stamp) if stamp else ""
-
-
-@lru_cache(maxsize=4)  # the runs of a sweep follow one another in one process
-def _digest_of_files(backbone: str, _stamp: tuple) -> str:
-    return " ".join(_file_name(path).rpartition(" ")[2] for path in local_files(backbone))
+    return " ".join(_file_name(path).rpartition(" ")[2] for path in local_files(backbone)) if backbone else ""
 
 
 def _file_name(path: str | Path) -> str:
@@ -75,5 +69,11 @@ def _file_name(path: str | Path) -> str:
     path = Path(path).expanduser()
     if not path.is_file():
         return path.name
+    stat = path.stat()
+    return f"{path.name} {_digest(path, stat.st_size, stat.st_mtime_ns)}"
+
+
+@lru_cache(maxsize=64)  # a run asks several times, and the runs of a sweep share their files
+def _digest(path: Path, _size: int, _changed: int) -> str:
     with open(path, "rb") as file:
-        return f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
