@@ -22,7 +22,6 @@ from ccli.sweeps import workers
 from ccli.sweeps.execute import Outcome, train_script
 from ccli.sweeps.overview import Plan, print_end, print_plan, print_table
 from ccli.sweeps.plan import PAPER_SHOTS, TRAINERS, Grid, Run, runs_of
-from ccli.sweeps.together import grouped
 from tqdm import tqdm
 
 from ccli.errors import CcliError, nearest
@@ -85,13 +84,6 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="threads of a run (default: all cores divided by --jobs); they may change its last bits",
     )
     add(
-        "--batched",
-        action="store_true",
-        help="train runs that differ only in seeds, or options that change no shape, as one problem where that is "
-        "faster: small heads with epochs on stored features. Results are those of one at a time up to rounding (1e-5) "
-        "and marked in their records; no checkpoints before the end",
-    )
-    add(
         "--ray",
         metavar="ADDRESS",
         help="carry out the runs on a Ray cluster: HOST:PORT, ray://HOST:PORT, auto, or local",
@@ -110,8 +102,6 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.shots = _shots(parser, args.shots)
     if args.jobs < 1 or (args.threads is not None and args.threads < 1):
         parser.error("--jobs and --threads are 1 or more")
-    if args.batched and args.ray:
-        parser.error("--batched is for this machine's processes; leave it out with --ray")
     if min(args.seeds) < 0:
         parser.error("--seeds are 0 or more: an unseeded run can be neither resumed nor repeated")
     return args
@@ -162,9 +152,6 @@ def sweep(args: argparse.Namespace) -> int:
     plan = Plan(runs_of(grid))
     missing, problems = missing_images(plan.to_do)
     print_plan(plan, missing, problems, sys.stdout if args.dry_run else sys.stderr)
-    if args.batched:
-        groups = [group for group in _groups(plan.to_do, args) if len(group) > 1]
-        print(f"{sum(map(len, groups))} runs in {len(groups)} groups may be trained as one", file=sys.stderr)
     if args.dry_run:
         return 0
     outcomes = plan.refused + (carry_out(plan.to_do, missing, args) if plan.to_do else [])
@@ -200,11 +187,7 @@ def _stream(runs: Sequence[Run], missing: Sequence[Missing], args: argparse.Name
         return cluster.run_all(runs, missing, args.ray, args.threads or 1, args.gpus, _foreign(runs))
     if args.threads or args.jobs > 1:
         os.environ["OMP_NUM_THREADS"] = str(args.threads or max(1, (os.cpu_count() or 1) // args.jobs))
-    return workers.run_all(_groups(runs, args), args.jobs, apart=_foreign(runs))
-
-
-def _groups(runs: Sequence[Run], args: argparse.Namespace) -> list[tuple[Run, ...]]:
-    return grouped(runs) if args.batched else [(run,) for run in runs]
+    return workers.run_all(runs, args.jobs, apart=_foreign(runs))
 
 
 def _accuracy(outcome: Outcome) -> str:

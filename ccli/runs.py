@@ -1,6 +1,6 @@
 """A run's record: the file `result.json`, written last, so that a run is done if and only if it exists.
 
-Fields of a record (all required, but for calibration and those of evaluations and sweeps):
+Fields of a record (all required, but for calibration and those of evaluations):
 
     version           int, the layout of the file; filled in by `write_record`
     dataset trainer cfg backbone    str
@@ -30,11 +30,7 @@ protocol, selected_by and hyper_parameters are RUN's there, and it has
     run               str, `fingerprint` of RUN's record
     trained_on        str, RUN's dataset; left out where it is the evaluated one
 
-A run that `sweep.py --batched` trained together with others has
-
-    batched           int, how many runs were trained as one; its numbers are those of a run alone up to rounding
-
-and one of image files has
+A run of image files has
 
     images            str, which changes when one of them is another file: by name, size or time of change
 
@@ -67,7 +63,7 @@ FAILURE = "failed.txt"
 VERSION = 2
 PROTOCOLS = ("validation", "fixed", "paper")
 SELECTED_BY = ("none", "validation", "cross-validation", "default", "fixed", "test")
-NOT_COMPARED = ("seconds", "versions", "batched", "images")  # they change from run to run without the result changing
+NOT_COMPARED = ("seconds", "versions", "images")  # they change from run to run without the result changing
 
 
 def _is_int(value: Any) -> bool:
@@ -132,7 +128,7 @@ def _is_calibration(value: Any) -> bool:
 
 CALIBRATED = {"calibration": (_is_calibration, "a dict of temperature, fitted_on, ece and ece_uncalibrated")}
 OF_EVALUATIONS = {"run": _TEXT, "trained_on": _TEXT}
-OF_SOME = {"batched": (lambda v: _is_int(v) and v >= 2, "an integer of 2 or more"), "images": _TEXT}
+OF_SOME = {"images": _TEXT}
 
 
 def _problem(record: Any) -> str | None:

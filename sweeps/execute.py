@@ -30,7 +30,6 @@ class Outcome(NamedTuple):
     error: str = ""  # one line; "" where the run is done
     seconds: float = 0.0
     traced: bool = False  # whether the folder's failed.txt has a traceback
-    batched: bool = False  # whether it was trained as one with others
 
 
 @cache
@@ -43,10 +42,10 @@ def train_script():
     return module
 
 
-def execute(run: Run, trained: Outcome | None = None) -> list[Outcome]:
-    """Train (unless it is `trained` already), then evaluate; what follows a failure is not attempted."""
-    outcomes: list[Outcome] = [] if trained is None else [trained]
-    for call in run.calls()[len(outcomes) :]:
+def execute(run: Run) -> list[Outcome]:
+    """Train, then evaluate; what follows a failure is not attempted."""
+    outcomes: list[Outcome] = []
+    for call in run.calls():
         if outcomes and outcomes[-1].error:
             outcomes.append(Outcome(call.name, call.folder, NOT_DONE))
         else:

@@ -103,9 +103,7 @@ def print_end(plan: Plan, outcomes: Sequence[Outcome]) -> None:
     """How the sweep ended, and every failure by its folder."""
     failed = [outcome for outcome in outcomes if outcome.error]
     now = len(outcomes) - len(failed)
-    batched = sum(outcome.batched for outcome in outcomes)
-    as_one = f", {batched} of them trained together with others" if batched else ""
-    print(f"{len(plan.done)} done before, {now} done now{as_one}, {len(failed)} failed", file=sys.stderr)
+    print(f"{len(plan.done)} done before, {now} done now, {len(failed)} failed", file=sys.stderr)
     for outcome in failed:
         where = f"; the traceback is in {FAILURE} there" if outcome.traced else ""
         print(f"{outcome.folder}: {outcome.error}{where}", file=sys.stderr)

@@ -11,9 +11,8 @@ from multiprocessing import connection
 
 from tqdm import tqdm
 
-from .execute import Outcome, cut_off
+from .execute import Outcome, cut_off, execute
 from .plan import Run
-from .together import execute_group
 
 
 class Worker:
@@ -25,48 +24,45 @@ class Worker:
         self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
         self.process.start()
         theirs.close()  # so that its death is an end of file
-        self.runs: Sequence[Run] = ()
+        self.run: Run | None = None
 
-    def start(self, runs: Sequence[Run]) -> None:
-        self.runs = runs
-        self.pipe.send(runs)
+    def start(self, run: Run) -> None:
+        self.run = run
+        self.pipe.send(run)
 
-    def outcomes(self) -> list[list[Outcome]]:
-        """What became of each run, as soon as it is known; nothing of a group that took its process with it."""
+    def outcomes(self) -> list[Outcome]:
+        """What became of the run, as soon as it is known."""
         try:
             return self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self.process.join()
             why = f"its process ended with {_exit(self.process.exitcode)}"
-            return [cut_off(run, why, f"{why}: there is no traceback\n") for run in self.runs if len(self.runs) == 1]
+            return cut_off(self.run, why, f"{why}: there is no traceback\n")
 
     def end(self) -> None:
         """At once where it is at work, else by itself."""
-        if self.runs:
+        if self.run:
             self.process.kill()
         self.pipe.close()
         self.process.join()
 
 
-def run_all(groups: Sequence[Sequence[Run]], jobs: int, apart: Sequence[str] = ()) -> Iterator[list[Outcome]]:
+def run_all(runs: Sequence[Run], jobs: int, apart: Sequence[str] = ()) -> Iterator[list[Outcome]]:
     """Carry out runs in `jobs` processes; each run's outcomes as it ends. Closing the iterator ends the processes.
 
     Args:
-        groups: runs to be trained as one; of one run each where there are none.
         apart: trainers whose runs get a new process each, because they may leave it changed.
     """
-    waiting = list(reversed(groups))
-    workers = [Worker() for _ in range(min(jobs, len(groups)))]
+    waiting = list(reversed(runs))
+    workers = [Worker() for _ in range(min(jobs, len(runs)))]
     try:
         for worker in workers:
             worker.start(waiting.pop())
-        while busy := {worker.pipe: worker for worker in workers if worker.runs}:
+        while busy := {worker.pipe: worker for worker in workers if worker.run}:
             for pipe in connection.wait(list(busy)):
                 worker = busy[pipe]
-                outcomes, fresh = worker.outcomes(), worker.runs[0].trainer in apart
-                if not outcomes:  # one of a group has ended the process: which one, each by itself will show
-                    waiting += [(run,) for run in reversed(worker.runs)]
-                worker.runs = ()
+                outcomes, fresh = worker.outcomes(), worker.run.trainer in apart
+                worker.run = None
                 if fresh or not worker.process.is_alive():
                     worker.end()
                     workers.remove(worker)
@@ -75,7 +71,7 @@ def run_all(groups: Sequence[Sequence[Run]], jobs: int, apart: Sequence[str] = (
                         workers.append(worker)
                 if waiting:
                     worker.start(waiting.pop())
-                yield from outcomes
+                yield outcomes
     finally:
         for worker in workers:
             worker.end()
@@ -87,10 +83,10 @@ def _serve(pipe: connection.Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
-            runs = pipe.recv()
+            run = pipe.recv()
         except EOFError:
             return
-        pipe.send(execute_group(runs))
+        pipe.send(execute(run))
 
 
 def _end_with_parent() -> None:

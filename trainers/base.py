@@ -75,7 +75,6 @@ class FeatureTrainer(TrainerX):
     uses_views = False
     uses_shots = True  # False where nothing is learnt from images
     reads_class_names = False  # True where a loaded head is made anew for the classes at hand
-    batched = 0  # the runs that were trained as one with this one, itself included (trainers/together.py)
     authors_chose_on = "test"  # test | validation | nothing (the last epoch): what PROTOCOL paper repeats
 
     def check_cfg(self, cfg) -> None:

@@ -31,7 +31,6 @@ class GradientTrainer(FeatureTrainer):
     uses_views = True
     authors_chose_on = "nothing"
     default_epochs = 50
-    as_one = False  # whether folds may be trained as one
 
     def check_cfg(self, cfg) -> None:
         super().check_cfg(cfg)
@@ -71,12 +70,6 @@ class GradientTrainer(FeatureTrainer):
 
     def _epochs_by_cross_validation(self) -> int:
         counts = [0] * self.planned_epochs()
-        if self.as_one:
-            from .together import count_by_folds
-
-            together = count_by_folds(self, list(selection.fold_tasks(self.task, self.cfg.SEED)))
-            if together is not None:
-                return 1 + together.index(max(together))
         for part, rest in selection.fold_tasks(self.task, self.cfg.SEED):
 
             def watch(epoch: int, head: torch.nn.Module, rest=rest) -> None:

@@ -21,7 +21,7 @@ def record_of(trainer) -> dict:
         "trainer": cfg.TRAINER.NAME, "cfg": cfg.CFG_NAME, "backbone": trainer.source.backbone,
         "shots": cfg.DATASET.NUM_SHOTS, "seed": cfg.SEED, "protocol": cfg.PROTOCOL,
         "selected_by": trainer.selected_by, "hyper_parameters": trainer.hyper_parameters, **_tested(trainer),
-        **({"batched": trainer.batched} if trainer.batched else {}), **_images(trainer.images),
+        **_images(trainer.images),
     }  # fmt: skip
 
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
 from safetensors.torch import load, load_file
 
 from ccli.errors import CcliError
 from ccli.run_folder import load_run
 from ccli.runs import RECORD, find_records, read_record, same_record
-
-ROUNDING = 1e-5  # of a tensor's largest value: what sweep.py promises of --batched
-DIGESTS = {"tensors": "", "digest": ""}
 
 
 def stored(out: Path) -> dict[str, bytes]:
@@ -35,30 +31,16 @@ def differences(out: Path, whole: Path) -> list[str]:
     for name in sorted(a.keys() & b.keys()):
         fields = [field for field in same_record(a[name], b[name]) if field != "run" and field != "config"]
         different += [f"{name}: {field}" for field in fields + _configs(a[name], b[name], out, whole)]
-        if _classifier_differs((out / name).parent, (whole / name).parent, "batched" in b[name]):
+        if _classifier_differs((out / name).parent, (whole / name).parent):
             different.append(f"the classifier beside {name}")
     if stored(out) != stored(whole):
         different.append("the store")
     return different
 
 
-def _classifier_differs(one: Path, other: Path, batched: bool) -> bool:
-    """Of runs trained as one a kill leaves fewer for the next time, which changes their last bits."""
-    files = [one / name for name in ("classifier.json", "classifier.safetensors")]
-    wanted = [other / path.name for path in files]
-    if not all(path.exists() for path in files) or not batched:
-        return any(b.exists() and not (a.exists() and a.read_bytes() == b.read_bytes()) for a, b in zip(files, wanted))
-    facts, expected = ({**json.loads(path.read_text()), **DIGESTS} for path in (files[0], wanted[0]))
-    tensors, values = load_file(files[1]), load_file(wanted[1])
-    return (
-        facts != expected
-        or tensors.keys() != values.keys()
-        or not all(
-            tensor.shape == values[key].shape
-            and torch.allclose(tensor, values[key], rtol=0, atol=ROUNDING * values[key].abs().max())
-            for key, tensor in tensors.items()
-        )
-    )
+def _classifier_differs(one: Path, other: Path) -> bool:
+    pairs = [(one / name, other / name) for name in ("classifier.json", "classifier.safetensors")]
+    return any(b.exists() and not (a.exists() and a.read_bytes() == b.read_bytes()) for a, b in pairs)
 
 
 def _configs(a: dict, b: dict, out: Path, whole: Path) -> list[str]:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parents[2]
 PHASES = ("start", "encode", "fit", "checkpoint", "select", "test", "classifier", "record")
-WORKS = ("TaskRes", "CCLI", "sweep", "CoOp", "batched")
+WORKS = ("TaskRes", "CCLI", "sweep", "CoOp")
 COUNTS = {"train": 2, "val": 2, "test": 3}
 PRESENT = mmap.mmap(-1, 1)  # the phase that the work is in; shared with what is forked
 
@@ -74,7 +74,6 @@ def works(place: Path) -> list[Work]:
     return [
         Work("TaskRes", "train", partial(train, "TaskRes")), Work("CCLI", "train", partial(train, "CCLI")),
         Work("sweep", "sweep", partial(sweep, tested)), Work("CoOp", "train", partial(train, "CoOp")),
-        Work("batched", "sweep", partial(sweep, ["--trainers", "TaskRes", "CCLI", "--batched"])),
     ]  # fmt: skip
 
 
@@ -83,9 +82,9 @@ def prepare() -> None:
     import open_clip
     import torch.utils.tensorboard
     import torchvision
-    from ccli.sweeps import encoding, together
+    from ccli.sweeps import encoding
 
-    _ = (open_clip, torchvision, encoding, together, torch.utils.tensorboard)
+    _ = (open_clip, torchvision, encoding, torch.utils.tensorboard)
     _script("train").setup_cfg(_script("train").arguments([]))  # imports every trainer and data set
     torch.set_num_threads(1)
     clock = base.FeatureTrainer._clock

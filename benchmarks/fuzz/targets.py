@@ -103,7 +103,7 @@ class RecordReader(Target):
             protocol="validation", selected_by="validation", correct=2, total=3, accuracy=200 / 3,
             per_class=[{"name": "cat", "correct": 1, "total": 2}, {"name": "é", "correct": 1, "total": 1}],
             predictions=[0, 1, 1], labels=[0, 0, 1], hyper_parameters={"alpha": 1.0}, seconds={"fit": 0.5},
-            versions={"torch": "2"}, config=config, batched=2, run="0" * 16, trained_on="sun397",
+            versions={"torch": "2"}, config=config, run="0" * 16, trained_on="sun397",
             calibration={"temperature": 1.0, "fitted_on": "validation", "ece": 0.1, "ece_uncalibrated": 0.2},
         )  # fmt: skip
         assert FIELDS.keys() <= values.keys()
