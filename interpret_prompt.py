@@ -36,14 +36,14 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def read_run(run: Path, backbone: str) -> tuple:
     """(ctx [M, width] or [N, M, width], backbone, names of the N classes or None) of a run of either kind."""
-    from ccli.coop_checkpoints import read_context
+    from ccli.inference.coop_checkpoints import read_context
 
     if not (run / "run.json").is_file():
         context = read_context(run)
         if not backbone:
             raise CcliError(f"{context.path} does not tell which backbone it is of; give it, such as --backbone RN50")
         return context.ctx, backbone, None
-    from ccli.trainers.checkpoints import has_checkpoint, read_checkpoint, read_options
+    from ccli.trainers.common.checkpoints import has_checkpoint, read_checkpoint, read_options
 
     options = read_options(run)
     trainer = options.get("TRAINER", {}).get("NAME")
@@ -91,7 +91,7 @@ def interpret(run: Path, top: int, backbone: str) -> None:
     if top < 1:
         raise CcliError(f"--top {top}: there must be at least one word")
     ctx, backbone, names = read_run(run, backbone)
-    from ccli.clip import FrozenClip
+    from ccli.clip.model import FrozenClip
 
     clip = FrozenClip(backbone)
     vocabulary = clip.text_tower.token_embedding.weight

@@ -11,14 +11,14 @@ import re
 import sys
 from pathlib import Path
 
-from ccli.clashes import Clash
-from ccli.command_line import Parser
+from ccli.commands.parser import Parser
 from ccli.errors import CcliError
-from ccli.paired import paired_tests
-from ccli.published import read_published
-from ccli.runs import FAILURE, RECORD, find_records
-from ccli.table_formats import FORMATS, render
-from ccli.tables import build_table
+from ccli.results.conflicts import Clash
+from ccli.results.paired import paired_tests
+from ccli.results.published import read_published
+from ccli.results.records import FAILURE, RECORD, find_records
+from ccli.results.table_formats import FORMATS, render
+from ccli.results.tables import build_table
 
 TRAINED = ("Finish training", "Finished training")  # Dassl's line, and that of its first versions
 TESTED = ("=> result",)

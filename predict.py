@@ -17,10 +17,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ccli.command_line import Parser
+from ccli.commands.parser import Parser
 from ccli.errors import CcliError
-from ccli.photos import shown
-from ccli.picture_folder import SUFFIXES
+from ccli.features.decoding import shown
+from ccli.features.image_folder import SUFFIXES
 
 EXAMPLES = """
 examples:
@@ -217,7 +217,7 @@ def show_class(args: argparse.Namespace, run: Any) -> None:
 
 
 def export(args: argparse.Namespace, run: Any) -> None:
-    from ccli.onnx_export import export
+    from ccli.inference.onnx_export import export
 
     found = export(run, args.export)
     for path in found.paths:
@@ -233,7 +233,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         import torch
 
-        from ccli.run_folder import load_run
+        from ccli.inference.saving import load_run
 
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
         run = load_run(args.model_dir, "cuda" if torch.cuda.is_available() else "cpu", args.backbone)

@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ccli.atomic import moved_into_place
-from ccli.cells import Task, collect, rows_of
-from ccli.command_line import Parser
+from ccli.commands.parser import Parser
 from ccli.errors import CcliError
-from ccli.published import read_published
-from ccli.runs import find_records
+from ccli.files.atomic import moved_into_place
+from ccli.results.aggregate import Task, collect, rows_of
+from ccli.results.published import read_published
+from ccli.results.records import find_records
 
 EXAMPLES = """
 examples:
@@ -85,7 +85,7 @@ def read_runs(folders: list[str]) -> tuple[Found, list[str]]:
 
 def in_order(found: Found) -> Found:
     """Methods as papers list them, zero-shot first and CCLI last, which is the order of lines in the tables."""
-    from ccli.plots import method_place
+    from ccli.results.plots import method_place
 
     return sorted(found, key=lambda f: (*method_place(f[1]["trainer"]), f[1]["protocol"] == "paper"))
 
@@ -130,7 +130,7 @@ def write_page(target: Path, text: str) -> None:
 
 def report(args: argparse.Namespace) -> None:
     """Read, draw and write; a line on stdout for each thing written, one on stderr for each problem."""
-    from ccli.plots import plots, save
+    from ccli.results.plots import plots, save
 
     found, problems = read_runs(args.output)
     for problem in problems:
@@ -140,7 +140,7 @@ def report(args: argparse.Namespace) -> None:
     published = read_published(args.published) if args.published else ()
     figures = plots([record for _, record in found])
     if args.to or not args.figures:
-        from ccli.report_page import render_page
+        from ccli.pages.report import render_page
 
         target = Path(args.to or "report.html")
         write_page(target, render_page(found, figures, problems, args.against or "", published))
@@ -152,8 +152,8 @@ def report(args: argparse.Namespace) -> None:
 
 def report_concepts(args: argparse.Namespace) -> None:
     """The page about one run, and a line on stdout."""
-    from ccli.concept_page import render_concepts
-    from ccli.concept_page.contents import contents
+    from ccli.pages.concepts import render_concepts
+    from ccli.pages.concepts.contents import contents
 
     target = Path(args.to or "concepts.html")
     data = contents(args.concepts)

@@ -1,28 +1,22 @@
-from setuptools import setup
+from setuptools import find_packages, setup
 
-# The folders lie at the top; there is one import name.
+# These folders lie at the top; there is one import name.
+TOP = ("commands", "configs", "datasets", "sweeps", "trainers")
+FOLDERS = [f"ccli.{name}" for name in find_packages() if name.split(".")[0] in TOP]
+
 setup(
     name="ccli",
     version="0.1.0",
     description="Cross-Modal Concept Learning and Inference for Vision-Language Models, as a Dassl trainer",
     license="MIT",
     python_requires=">=3.11",
-    packages=[
-        *("ccli", "ccli.concepts", "ccli.methods", "ccli.demo_clip"),
-        *("ccli.trainers", "ccli.datasets", "ccli.datasets.downloads", "ccli.datasets.scenes", "ccli.configs"),
-        *("ccli.sweeps", "ccli.report_page", "ccli.concept_page"),
-    ],
-    package_dir={
-        "ccli.trainers": "trainers",
-        "ccli.datasets": "datasets",
-        "ccli.configs": "configs",
-        "ccli.sweeps": "sweeps",
-    },
+    packages=[*FOLDERS, *(name for name in find_packages() if name.split(".")[0] == "ccli")],
+    package_dir={name: name.removeprefix("ccli.").replace(".", "/") for name in FOLDERS},
     package_data={
         "ccli.concepts": ["vocabulary.txt"],
-        "ccli.demo_clip": ["open_clip_config.json", "open_clip_model.safetensors"],
-        "ccli.report_page": ["page.html.jinja", "page.css", "page.js"],
-        "ccli.concept_page": ["page.html.jinja", "page.css", "bars.js", "page.js"],
+        "ccli.clip.demo_clip": ["open_clip_config.json", "open_clip_model.safetensors"],
+        "ccli.pages.report": ["page.html.jinja", "page.css", "page.js"],
+        "ccli.pages.concepts": ["page.html.jinja", "page.css", "bars.js", "page.js"],
         "ccli.configs": ["datasets/*.yaml", "trainers/*/*.yaml"],
     },
     install_requires=[

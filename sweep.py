@@ -18,14 +18,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
+from ccli.errors import CcliError, nearest
+from ccli.results.records import read_record
 from ccli.sweeps import workers
 from ccli.sweeps.execute import Outcome, train_script
 from ccli.sweeps.overview import Plan, print_end, print_plan, print_table
 from ccli.sweeps.plan import PAPER_SHOTS, TRAINERS, Grid, Run, runs_of
-from tqdm import tqdm
-
-from ccli.errors import CcliError, nearest
-from ccli.runs import read_record
 
 if TYPE_CHECKING:
     from ccli.sweeps.encoding import Missing
@@ -196,8 +196,9 @@ def _accuracy(outcome: Outcome) -> str:
 
 def _foreign(runs: Sequence[Run]) -> set[str]:
     """Trainers that are none of the feature-space ones."""
-    from ccli.trainers.base import FeatureTrainer
     from dassl.engine import TRAINER_REGISTRY
+
+    from ccli.trainers.common.base import FeatureTrainer
 
     return {run.trainer for run in runs if not issubclass(TRAINER_REGISTRY.get(run.trainer), FeatureTrainer)}
 

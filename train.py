@@ -69,7 +69,7 @@ def setup_cfg(args: argparse.Namespace):
     pairs = [x for key, value in flags.items() if value for x in (key, value)]
     cfg.SEED = args.seed
     merge_pairs(cfg, pairs + args.opts)
-    from ccli.trainers.checks import refuse_odd
+    from ccli.trainers.common.checks import refuse_odd
 
     refuse_odd(cfg)
     if "USE_CUDA" in args.opts and cfg.USE_CUDA:
@@ -105,7 +105,7 @@ def merge_file(cfg, path: str) -> None:
     if Path(path).suffix not in (".yaml", ".yml"):  # yacs would run a .py
         raise CcliError(f"{path}: a configuration is a .yaml, and nothing else is read")
     try:
-        from ccli.trainers.checks import refuse_growing
+        from ccli.trainers.common.checks import refuse_growing
 
         refuse_growing(path)
         cfg.merge_from_file(path)
@@ -162,7 +162,7 @@ def prepare(args: argparse.Namespace):
         known = registry.registered_names()
         if name not in known:
             raise CcliError(f"unknown {what} {name!r}; there are {', '.join(known)}.{nearest(name, known)}")
-    from ccli.trainers.classes import check_trainable
+    from ccli.trainers.common.classes import check_trainable
 
     if not (args.eval_only or args.no_train):  # before anything is drawn or encoded
         check_trainable(
@@ -212,17 +212,16 @@ def is_done(cfg, args: argparse.Namespace) -> bool:
     Raises:
         CcliError: it holds a record of other options, or that of an evaluation where a run is to be trained.
     """
-    from ccli.trainers.checkpoints import (
+    from ccli.results.records import RECORD, read_record
+    from ccli.trainers.common.checkpoints import (
         is_evaluated,
         other_images,
         refuse_foreign_record,
         refuse_other_options,
         why_no_record,
     )
-    from ccli.trainers.options import plain_config
-    from ccli.trainers.sources import are_its_images
-
-    from ccli.runs import RECORD, read_record
+    from ccli.trainers.common.feature_source import are_its_images
+    from ccli.trainers.common.options import plain_config
 
     if not (Path(cfg.OUTPUT_DIR) / RECORD).exists():
         return False

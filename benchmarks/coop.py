@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ccli.clip import DEMO, FrozenClip
+from ccli.clip.model import DEMO, FrozenClip
+from ccli.fitting.training import step
 from ccli.methods.context_optimization import POSITIONS, ContextOptimization, build, lay_out
-from ccli.methods.training import step
 
 NAMES = """face, leopard, motorbike, accordion, airplane, anchor, ant, barrel, bass, beaver, binocular, bonsai, brain,
 brontosaurus, buddha, butterfly, camera, cannon, side of a car, ceiling fan, cellphone, chair, chandelier, body of a

@@ -22,16 +22,18 @@ from pathlib import Path
 import numpy as np
 import tabulate
 import torch
-from ccli.datasets.concept_shapes import ConceptShapes
-from ccli.datasets.few_shot import extend_cfg
 from dassl.config import get_cfg_default
 from PIL import Image
 from torch.nn import functional as F
 
-from ccli import images
-from ccli.clip import PRECISIONS, FrozenClip
-from ccli.features import BATCH, FeatureStore
+import ccli.clip
+from ccli.clip.model import PRECISIONS, FrozenClip
+from ccli.datasets.common.few_shot import extend_cfg
+from ccli.datasets.concept_shapes import ConceptShapes
+from ccli.features import crops
+from ccli.features.feature_store import BATCH, FeatureStore
 
+CLIP_FOLDER = Path(ccli.clip.__file__).parent
 UNTRAINED = {"RN50": "RN50-quickgelu", "ViT-B/32": "ViT-B-32-quickgelu"}
 
 
@@ -81,9 +83,9 @@ def measure(name: str, precision: str, count: int, rounds: int, place: Path) -> 
     facts, some = clip.facts, paths[:BATCH]
 
     def decode(path: Path) -> np.ndarray:
-        return images.centre_crop(path, facts.image_size, facts.interpolation)
+        return crops.centre_crop(path, facts.image_size, facts.interpolation)
 
-    batch = images.normalised([decode(path) for path in some], facts.mean, facts.std, "cpu")
+    batch = crops.normalised([decode(path) for path in some], facts.mean, facts.std, "cpu")
     parts = batch.split(clip.images_at_once)
     as_built = _as_built(backbone, precision)
     stores = (FeatureStore(clip, place / f"store{k}", place) for k in range(rounds + 1))
@@ -106,7 +108,7 @@ def measure(name: str, precision: str, count: int, rounds: int, place: Path) -> 
 def _as_built(backbone: str, precision: str) -> Callable[[torch.Tensor], torch.Tensor]:
     from open_clip.factory import create_model
 
-    folder = Path(images.__file__).parent / "demo_clip" if backbone == "demo-clip" else backbone
+    folder = CLIP_FOLDER / "demo_clip" if backbone == "demo-clip" else backbone
     model = create_model(f"local-dir:{folder}").eval().to(PRECISIONS[precision])
     return torch.inference_mode()(lambda batch: model.encode_image(batch.contiguous().to(PRECISIONS[precision])))
 

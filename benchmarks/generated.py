@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from ccli.bundles import Bundle
-from ccli.runs import read_record
-from ccli.task import Split
+from ccli.features.bundles import Bundle
+from ccli.features.task import Split
+from ccli.results.records import read_record
 
 ROOT = Path(__file__).parent.parent
 WIDTH, CONCEPTS = 1024, 2000

@@ -13,11 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from ccli.datasets.few_shot import extend_cfg
-from ccli.datasets.imagenet import ImageNet
 from dassl.config import get_cfg_default
 from dassl.data.datasets import Datum
 from tqdm import tqdm
+
+from ccli.datasets.common.few_shot import extend_cfg
+from ccli.datasets.imagenet import ImageNet
 
 
 def make_tree(root: Path, train: int, test: int) -> None:

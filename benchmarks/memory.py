@@ -23,8 +23,8 @@ import tabulate
 from PIL import Image
 
 from benchmarks.generated import ROOT, around, bundle, centres, on_bundle
-from ccli.bundles import write_bundle
-from ccli.runs import read_record
+from ccli.features.bundles import write_bundle
+from ccli.results.records import read_record
 
 CLASSES, SHOTS, CHUNK = 100, 16, 10_000
 # a process begins with the peak of the one that starts it, so a small one is put between

@@ -16,12 +16,12 @@ import time
 from pathlib import Path
 
 import tabulate
-from ccli.datasets.imagenet import ImageNet
-from ccli.sweeps.execute import train_script
 from dassl.data.datasets import DATASET_REGISTRY
 
 from benchmarks.generated import ROOT, bundle
-from ccli.bundles import write_bundle
+from ccli.datasets.imagenet import ImageNet
+from ccli.features.bundles import write_bundle
+from ccli.sweeps.execute import train_script
 
 NAMES = (
     "Caltech101", "OxfordPets", "StanfordCars", "OxfordFlowers", "Food101", "FGVCAircraft", "SUN397",

@@ -21,18 +21,18 @@ from pathlib import Path
 
 import tabulate
 import torch
-from ccli.datasets.few_shot import extend_cfg
-from ccli.datasets.imagenet import ImageNet
 from dassl.config import get_cfg_default
 from tqdm import tqdm
 
 from benchmarks.generated import ROOT, WIDTH, Run, around, bundle, centres, on_bundle, run_train
 from benchmarks.imagenet_listing import make_tree
-from ccli.bundles import write_bundle
-from ccli.clip import FrozenClip
+from ccli.clip.model import FrozenClip
+from ccli.clip.prompts import CONCEPT_TEMPLATE, class_prompts, templates_for
 from ccli.concepts.vocabulary import read_vocabulary
-from ccli.features import BATCH, FeatureStore
-from ccli.prompts import CONCEPT_TEMPLATE, class_prompts, templates_for
+from ccli.datasets.common.few_shot import extend_cfg
+from ccli.datasets.imagenet import ImageNet
+from ccli.features.bundles import write_bundle
+from ccli.features.feature_store import BATCH, FeatureStore
 
 FULL = {"classes": 1000, "shots": 16, "concepts": 2000, "test images": 50_000}
 CROPS, CROP = 10, (0.5, 1.0)

@@ -25,10 +25,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ccli import selection
+from ccli.features.task import Split, unit
+from ccli.fitting import selection
 from ccli.methods import gda, tip_adapter
 from ccli.methods.concept_inference import ConceptInference
-from ccli.task import Split, unit
 
 WIDTH, SCALE = 1024, 100.0
 GRIDS = [(24, 1, 24, 1), (37, 16, 148, 1), (100, 16, 400, 1), (1000, 4, 200, 8)]  # classes, shots, images, betas apart

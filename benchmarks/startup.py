@@ -22,9 +22,9 @@ import tabulate
 import torch
 from torch.nn import functional as F
 
-from ccli.bundles import Bundle, write_bundle
-from ccli.runs import read_record
-from ccli.task import Split
+from ccli.features.bundles import Bundle, write_bundle
+from ccli.features.task import Split
+from ccli.results.records import read_record
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ("train", "predict", "sweep", "parse_test_res", "report", "download", "interpret_prompt")

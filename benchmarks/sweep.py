@@ -16,11 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from ccli.sweeps.encoding import encode, missing_images
-from ccli.sweeps.plan import PAPER_SHOTS, TRAINERS, Grid, Run, runs_of
 from tqdm import tqdm
 
-from ccli.runs import find_records, read_record, same_record
+from ccli.results.records import find_records, read_record, same_record
+from ccli.sweeps.encoding import encode, missing_images
+from ccli.sweeps.plan import PAPER_SHOTS, TRAINERS, Grid, Run, runs_of
 
 ROOT = Path(__file__).parent.parent
 

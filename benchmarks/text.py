@@ -15,11 +15,11 @@ from collections.abc import Sequence
 import torch
 
 from benchmarks.coop import names_of_caltech101, untrained
-from ccli.clip import FrozenClip
+from ccli.clip.model import FrozenClip
+from ccli.clip.prompts import CONCEPT_TEMPLATE, DEFAULT_TEMPLATE
+from ccli.clip.text_batches import encode_texts
 from ccli.concepts.vocabulary import read_vocabulary
-from ccli.features import BATCH
-from ccli.prompts import CONCEPT_TEMPLATE, DEFAULT_TEMPLATE
-from ccli.text_batches import encode_texts
+from ccli.features.feature_store import BATCH
 
 
 def at_full_length(clip: FrozenClip, texts: Sequence[str]) -> tuple[float, torch.Tensor, list[int]]:

@@ -5,7 +5,10 @@ from ccli import CCLIClassifier, fit, load_run
 
 __version__ = "0.1.0"
 
-_PLACES = {"load_run": "run_folder", "Classifier": "classifier", "fit": "estimator", "CCLIClassifier": "estimator"}
+_PLACES = {
+    "load_run": "inference.saving", "Classifier": "inference.classifier", "fit": "estimator.classifier",
+    "CCLIClassifier": "estimator.classifier",
+}  # fmt: skip
 
 
 def __getattr__(name: str):

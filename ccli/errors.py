@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class CcliError(Exception):
@@ -21,6 +22,21 @@ def of_the_disk(error: BaseException) -> str:
         return ""
     remedy = "make room" if error.errno in _FULL else "see that the disk is well"
     return f"{error.filename or 'a file'}: {error.strerror or error}; {remedy}, and the same command goes on"
+
+
+@contextmanager
+def os_errors(what: str, remedy: str = "") -> Iterator[None]:
+    """Turn an OSError into a CcliError of one line: "WHAT (reason); REMEDY".
+
+    Args:
+        what: what failed, with the path, such as "cannot write a.json".
+        remedy: what the user can do, such as "choose another folder".
+    """
+    try:
+        yield
+    except OSError as error:
+        why = f"{what} ({error.strerror or error})"
+        raise CcliError(f"{why}; {remedy}" if remedy else why) from error
 
 
 def first_line(error: BaseException) -> str:

@@ -15,13 +15,12 @@ import filelock
 from dassl.data.datasets import DATASET_REGISTRY
 from tqdm import tqdm
 
+from ccli.datasets.common.few_shot import FewShotDataset
+from ccli.datasets.common.splits import PARTS, Pools, read_split
+from ccli.datasets.scenes.classes import CLASSES
+from ccli.datasets.scenes.render import render
+from ccli.datasets.scenes.sample import class_scene, generator
 from ccli.errors import CcliError
-
-from .few_shot import FewShotDataset
-from .scenes.classes import CLASSES
-from .scenes.render import render
-from .scenes.sample import class_scene, generator
-from .splits import PARTS, Pools, read_split
 
 NAMES = tuple(CLASSES)
 SPLIT_FILE = "split_zhou_ConceptShapes.json"

@@ -2,7 +2,7 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .few_shot import FewShotDataset, Sizes
+from ccli.datasets.common.few_shot import FewShotDataset, Sizes
 
 
 @DATASET_REGISTRY.register()

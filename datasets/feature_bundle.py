@@ -1,4 +1,4 @@
-"""FeatureBundle: a data set whose images are already features, in one `.npz` (see `ccli.bundles`)."""
+"""FeatureBundle: a data set whose images are already features, in one `.npz` (see `ccli.features.bundles`)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 
-from ccli.bundles import Bundle, read_bundle
+from ccli.datasets.common.draw import draw_train_val, subsample
 from ccli.errors import CcliError
-
-from .draw import draw_train_val, subsample
+from ccli.features.bundles import Bundle, read_bundle
 
 
 def extend_cfg(cfg) -> None:

@@ -4,10 +4,9 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 
+from ccli.datasets.common.few_shot import FewShotDataset, Sizes
+from ccli.datasets.common.splits import PARTS, Item, Pools, read_lines
 from ccli.errors import CcliError
-
-from .few_shot import FewShotDataset, Sizes
-from .splits import PARTS, Item, Pools, read_lines
 
 
 @DATASET_REGISTRY.register()

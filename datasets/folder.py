@@ -6,23 +6,13 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 
+from ccli.datasets.common.few_shot import FewShotDataset
+from ccli.datasets.common.folder_classes import read_classes
+from ccli.datasets.common.folder_split import split_pools
+from ccli.datasets.common.splits import Item, Pools
 from ccli.errors import CcliError, nearest
-from ccli.photos import PHOTO, shown
-from ccli.picture_folder import (
-    PARTS,
-    SUFFIXES,
-    Listing,
-    list_images,
-    name_of,
-    parts_of,
-    place_of,
-    same_pictures,
-)
-
-from .few_shot import FewShotDataset
-from .folder_classes import read_classes
-from .folder_split import split_pools
-from .splits import Item, Pools
+from ccli.features.decoding import PHOTO, shown
+from ccli.features.image_folder import PARTS, SUFFIXES, Listing, list_images, name_of, parts_of, place_of, same_pictures
 
 NAMED = 3  # of many, so many are named
 

@@ -11,11 +11,10 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 
+from ccli.datasets.common.few_shot import FewShotDataset, Sizes
+from ccli.datasets.common.listing import class_folders
+from ccli.datasets.common.splits import Item, Pools, read_lines
 from ccli.errors import CcliError
-
-from .few_shot import FewShotDataset, Sizes
-from .listing import class_folders
-from .splits import Item, Pools, read_lines
 
 NAMES = "classnames.txt"
 CLASSES = 1000

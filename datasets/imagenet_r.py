@@ -2,8 +2,8 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .few_shot import Sizes
-from .imagenet_a import ImageNetA
+from ccli.datasets.common.few_shot import Sizes
+from ccli.datasets.imagenet_a import ImageNetA
 
 
 @DATASET_REGISTRY.register()

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .few_shot import Sizes
-from .imagenet import SynsetDataset
-from .splits import Pools
+from ccli.datasets.common.few_shot import Sizes
+from ccli.datasets.common.splits import Pools
+from ccli.datasets.imagenet import SynsetDataset
 
 
 @DATASET_REGISTRY.register()

@@ -41,8 +41,8 @@ vary TRAINER.CCLI.CRITERION accuracy
 vary PROTOCOL fixed TRAINER.CCLI.ALPHA 0.25,0.5,2.0
 [[ $dataset == *.npz ]] || vary FEATURES.CROPS 0
 folder=$out/$name/CCLI
-"$python" -m benchmarks.ablation "$folder" "$cfg" "$shots"
+"$python" -m experiments.ablation "$folder" "$cfg" "$shots"
 [ "$name" = concept_shapes ] || exit 0
 echo
-"$python" -m benchmarks.concept_quality --to "$folder/concept_quality_${cfg}_${shots}shots.md" \
+"$python" -m experiments.concept_quality --to "$folder/concept_quality_${cfg}_${shots}shots.md" \
     "$folder/${cfg}_${shots}shots"/seed* "$folder/${cfg}_${shots}shots"/TOP_K-*/seed*

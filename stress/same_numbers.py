@@ -4,8 +4,8 @@
     python -m stress.same_numbers compare OUT_A OUT_B
 
 `collect` runs a checkout's own sweep.py and estimator, one thread each, and keeps their answers as OUT/numbers.json:
-the records of all trainers on concept_shapes at 1 and 16 shots with an evaluation on a shifted set, on a bundle at 4 shots
-and on a folder of pictures, and digests of the estimator's probabilities on both.
+the records of all trainers on concept_shapes at 1 and 16 shots with an evaluation on a shifted set, on a bundle at 4
+shots and on a folder of pictures, and digests of the estimator's probabilities on both.
 `compare` lists every field that differs, without seconds and versions. Give both checkouts the same DATA; each has a
 store of its own.
 """

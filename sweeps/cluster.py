@@ -17,11 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from tqdm import tqdm
 
 from ccli.errors import CcliError, first_line
-from ccli.runs import RECORD
-
-from .encoding import Missing, encode, shares
-from .execute import Outcome, cut_off, execute
-from .plan import Run
+from ccli.results.records import RECORD
+from ccli.sweeps.encoding import Missing, encode, shares
+from ccli.sweeps.execute import Outcome, cut_off, execute
+from ccli.sweeps.plan import Run
 
 RETRIES = 3  # of a task whose node or process died; what a run itself raises is its outcome
 ANSWERS_WITHIN = 10  # seconds; Ray itself would try for minutes

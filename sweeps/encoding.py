@@ -13,13 +13,12 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
-from ccli.bundles import read_bundle
 from ccli.errors import CcliError
-from ccli.features import BATCH, FeatureStore
-from ccli.photos import BENCHMARK
-
-from .execute import train_script
-from .plan import Run
+from ccli.features.bundles import read_bundle
+from ccli.features.decoding import BENCHMARK
+from ccli.features.feature_store import BATCH, FeatureStore
+from ccli.sweeps.execute import train_script
+from ccli.sweeps.plan import Run
 
 SHARE = 256  # encodings that one task of a cluster is given, at least: it has to load the model first
 
@@ -62,9 +61,10 @@ def missing_images(runs: Sequence[Run]) -> tuple[list[Missing], dict[str, str]]:
 
 def _untrainable(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
     """(data set, trainer) -> why one cannot learn from the other: it has test images alone."""
-    from ccli.trainers.classes import check_trainable
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
+
+    from ccli.trainers.common.classes import check_trainable
 
     train, found = train_script(), {}
     for (dataset, trainer), run in {(run.dataset, run.trainer): run for run in runs}.items():
@@ -78,10 +78,11 @@ def _untrainable(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
 
 def _wanted(call: Run, drawn: dict[tuple, object]):
     """(store, paths, views) of one call of train.py; `drawn` keeps the data set of the call before."""
-    from ccli.trainers.base import FeatureTrainer
-    from ccli.trainers.sources import ImageSource
     from dassl.data.datasets import build_dataset
     from dassl.engine import TRAINER_REGISTRY
+
+    from ccli.trainers.common.base import FeatureTrainer
+    from ccli.trainers.common.feature_source import ImageSource
 
     train = train_script()
     cfg = train.setup_cfg(train.arguments(list(call.argv)))
@@ -116,8 +117,9 @@ def shares(missing: Sequence[Missing], nodes: int) -> list[Missing]:
 
 def encode(missing: Missing, lock: str) -> None:
     """Encode some images into the store that their run reads; under `lock`, beside others that encode other images."""
-    from ccli.trainers.sources import ImageSource
     from dassl.data.datasets import DATASET_REGISTRY
+
+    from ccli.trainers.common.feature_source import ImageSource
 
     train = train_script()
     cfg = train.setup_cfg(train.arguments(list(missing.run.argv)))

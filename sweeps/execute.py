@@ -13,11 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ccli.atomic import alone, moved_into_place
 from ccli.errors import CcliError, of_the_disk
-from ccli.runs import FAILURE, RECORD, is_done
-
-from .plan import Run
+from ccli.files.atomic import alone, moved_into_place
+from ccli.results.records import FAILURE, RECORD, is_done
+from ccli.sweeps.plan import Run
 
 NOT_DONE = "its run is not done"
 

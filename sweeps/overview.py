@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, TextIO
 from tqdm import tqdm
 
 from ccli.errors import CcliError
-from ccli.runs import FAILURE, RECORD, read_record
-from ccli.tables import results_table
-
-from .execute import Outcome, holds_its_record
-from .plan import Run, claimed_twice
+from ccli.results.records import FAILURE, RECORD, read_record
+from ccli.results.tables import results_table
+from ccli.sweeps.execute import Outcome, holds_its_record
+from ccli.sweeps.plan import Run, claimed_twice
 
 if TYPE_CHECKING:
-    from .encoding import Missing
+    from ccli.sweeps.encoding import Missing
 
 
 class Plan:

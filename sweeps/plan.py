@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ccli.errors import CcliError, nearest
-from ccli.picture_folder import name_of, place_of
-from ccli.plots import LOOKS
-from ccli.tables import shots_name
+from ccli.features.image_folder import name_of, place_of
+from ccli.results.plots import LOOKS
+from ccli.results.tables import shots_name
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 FOLDERS = sorted(path.name for path in (CONFIGS / "trainers").iterdir())

@@ -11,8 +11,8 @@ from multiprocessing import connection
 
 from tqdm import tqdm
 
-from .execute import Outcome, cut_off, execute
-from .plan import Run
+from ccli.sweeps.execute import Outcome, cut_off, execute
+from ccli.sweeps.plan import Run
 
 
 class Worker:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import ccli
-from ccli.clip import FrozenClip
+from ccli.clip.model import FrozenClip
 
 torch.set_num_threads(1)
 # A background job is started with SIGINT ignored, and so would be what the tests start and interrupt.
@@ -23,7 +23,7 @@ def _save_tiny_clip(folder: Path, seed: int) -> Path:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(Path(ccli.__file__).parent / "demo_clip" / "open_clip_config.json", folder)
+    shutil.copy(Path(ccli.__file__).parent / "clip" / "demo_clip" / "open_clip_config.json", folder)
     torch.manual_seed(seed)
     state = create_model(f"local-dir:{folder}", load_weights=False).state_dict()
     half = {name: x.half().contiguous() if x.is_floating_point() else x for name, x in state.items()}

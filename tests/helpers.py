@@ -14,8 +14,8 @@ from unittest import mock
 import torch
 from torch.nn import functional as F
 
-from ccli.bundles import Bundle, write_bundle
-from ccli.task import FewShotTask, Split
+from ccli.features.bundles import Bundle, write_bundle
+from ccli.features.task import FewShotTask, Split
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -54,6 +54,16 @@ def make_task(shots: int = 4, val: int = 4, **sizes: int) -> FewShotTask:
         b.classnames, b.text_features, b.text_norms, b.logit_scale, b.train, b.val, b.test, b.concepts,
         b.concept_features,
     )  # fmt: skip
+
+
+def small_clip(text=None, cls="CLIP", **other):
+    """A randomly initialised open_clip model with a text tower of width 16."""
+    import open_clip
+
+    torch.manual_seed(0)
+    text = {"context_length": 12, "vocab_size": 50, "width": 16, "heads": 2, "layers": 2} | (text or {})
+    vision = {"image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "head_width": 8}
+    return getattr(open_clip, cls)(embed_dim=8, vision_cfg=vision, text_cfg=text, **other).eval()
 
 
 def bundle_file(folder: Path, name: str = "tiny.npz", **sizes: int) -> Path:

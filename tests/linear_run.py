@@ -9,9 +9,9 @@ import torch
 from helpers import unit_rows
 from PIL import Image
 
-from ccli.concept_page import render_concepts
-from ccli.concept_page.contents import contents_of
-from ccli.explanations import Parts
+from ccli.inference.explanations import Parts
+from ccli.pages.concepts import render_concepts
+from ccli.pages.concepts.contents import contents_of
 
 
 class LinearRun:

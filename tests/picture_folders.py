@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ccli.datasets.folder import Folder
 from helpers import ROOT, config
 from PIL import Image
 
+from ccli.datasets.folder import Folder
 from ccli.errors import CcliError
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import torch
 from dassl.engine import TRAINER_REGISTRY
 
-from ccli import selection
 from ccli.concepts import representation
 from ccli.concepts.discovery import SOURCES, concept_vectors, some_of
 from ccli.concepts.representation import KINDS
 from ccli.errors import CcliError, nearest
+from ccli.features.task import FewShotTask
+from ccli.fitting import selection
+from ccli.fitting.training import adamw_cosine
 from ccli.methods import concept_inference
-from ccli.methods.training import adamw_cosine
-from ccli.task import FewShotTask
-
-from .base import FeatureTrainer
-from .base import extend_cfg as extend_base
-from .checks import are_numbers
+from ccli.trainers.common.base import FeatureTrainer
+from ccli.trainers.common.base import extend_cfg as extend_base
+from ccli.trainers.common.checks import are_numbers
 
 NETWORKS = ("mlp", "convex")
 CRITERIA = ("accuracy", "likelihood")

@@ -7,15 +7,14 @@ from pathlib import Path
 import torch
 from dassl.engine import TRAINER_REGISTRY
 
-from ccli.clip import FrozenClip
-from ccli.coop_checkpoints import read_context
+from ccli.clip.model import FrozenClip
 from ccli.errors import CcliError, nearest
+from ccli.features.task import FewShotTask
+from ccli.inference.coop_checkpoints import read_context
 from ccli.methods import context_optimization
 from ccli.methods.context_optimization import POSITIONS
-from ccli.task import FewShotTask
-
-from .base import extend_cfg as extend_base
-from .gradient import GradientTrainer
+from ccli.trainers.common.base import extend_cfg as extend_base
+from ccli.trainers.common.gradient import GradientTrainer
 
 CHECKPOINTS = "prompt_learner"  # the folder of checkpoints in a run of CoOp's own code
 EPOCHS = {1: 50, 2: 100, 4: 100, 8: 200, 16: 200}  # by shots; on ImageNet 50

@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from dassl.engine import TRAINER_REGISTRY
 
-from ccli import selection
 from ccli.errors import CcliError
+from ccli.features.task import FewShotTask
+from ccli.fitting import selection
 from ccli.methods import gda
-from ccli.task import FewShotTask
-
-from .base import FeatureTrainer
-from .base import extend_cfg as extend_base
+from ccli.trainers.common.base import FeatureTrainer
+from ccli.trainers.common.base import extend_cfg as extend_base
 
 
 def extend_cfg(cfg) -> None:

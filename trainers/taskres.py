@@ -6,11 +6,10 @@ import torch
 from dassl.engine import TRAINER_REGISTRY
 
 from ccli.errors import CcliError
+from ccli.features.task import FewShotTask
 from ccli.methods import task_residual
-from ccli.task import FewShotTask
-
-from .base import extend_cfg as extend_base
-from .gradient import GradientTrainer
+from ccli.trainers.common.base import extend_cfg as extend_base
+from ccli.trainers.common.gradient import GradientTrainer
 
 
 def extend_cfg(cfg) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from dassl.engine import TRAINER_REGISTRY
 
-from ccli import selection
+from ccli.features.task import FewShotTask
+from ccli.fitting import selection
+from ccli.fitting.training import adamw_cosine
 from ccli.methods import tip_adapter
-from ccli.methods.training import adamw_cosine
-from ccli.task import FewShotTask
-
-from .base import FeatureTrainer, extend_cfg
-from .gradient import GradientTrainer
+from ccli.trainers.common.base import FeatureTrainer, extend_cfg
+from ccli.trainers.common.gradient import GradientTrainer
 
 __all__ = ["TipAdapter", "TipAdapterF", "extend_cfg"]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from dassl.engine import TRAINER_REGISTRY
 
+from ccli.features.task import FewShotTask
 from ccli.methods.zero_shot import ZeroShot
-from ccli.task import FewShotTask
-
-from .base import FeatureTrainer, extend_cfg
+from ccli.trainers.common.base import FeatureTrainer, extend_cfg
 
 __all__ = ["ZeroshotCLIP", "extend_cfg"]
 

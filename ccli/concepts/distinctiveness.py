@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..task import FewShotTask
+from ccli.features.task import FewShotTask
 
 
 def distinctiveness(judges: Sequence[torch.Tensor], task: FewShotTask) -> torch.Tensor:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from ..task import FewShotTask
-from .discovery import concept_vectors, discover
-from .distinctiveness import distinctiveness
-from .representation import centred_rows
-from .vocabulary import DEFAULT_KIND
+from ccli.concepts.discovery import concept_vectors, discover
+from ccli.concepts.distinctiveness import distinctiveness
+from ccli.concepts.representation import centred_rows
+from ccli.concepts.vocabulary import DEFAULT_KIND
+from ccli.features.task import FewShotTask
 
 EXPLAINED = ("visual", "text")  # sources whose vectors are those of named concepts
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..task import FewShotTask
-from .discovery import ConceptVectors
-from .distinctiveness import distinctiveness
+from ccli.concepts.discovery import ConceptVectors
+from ccli.concepts.distinctiveness import distinctiveness
+from ccli.features.task import FewShotTask
 
 KINDS = ("plain", "standardised", "affinity", "space")
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..task import FewShotTask
+from ccli.features.task import FewShotTask
 
 
 class ClipAdapter(nn.Module):

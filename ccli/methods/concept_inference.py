@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..concepts.representation import ConceptSpace, Similarity
-from ..task import FewShotTask
+from ccli.concepts.representation import ConceptSpace, Similarity
+from ccli.features.task import FewShotTask
 
 
 class ConceptInference(nn.Module):

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..errors import CcliError
-from ..shared_prefix import encode, pack
-from ..text_tower import TextTower
+from ccli.clip.shared_prefix import encode, pack
+from ccli.clip.text_tower import TextTower
+from ccli.errors import CcliError
 
 POSITIONS = ("end", "middle", "front")  # of the class name
 _STD = 0.02  # of a random start

@@ -17,8 +17,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..errors import CcliError
-from ..task import FewShotTask, Split
+from ccli.errors import CcliError
+from ccli.features.task import FewShotTask, Split
 
 CANDIDATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # a; the authors search the same
 ROUNDING = 1e-12  # mean squared distance to the class mean of unit rows in float32 that are meant to be equal

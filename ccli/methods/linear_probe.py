@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..errors import CcliError
+from ccli.errors import CcliError
 
 EXPONENTS = (6, 4, 2, 0, -2, -4, -6)  # of ten: the C that CoOp starts from
 STEPS = 8

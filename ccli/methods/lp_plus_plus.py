@@ -24,7 +24,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..task import FewShotTask
+from ccli.features.task import FewShotTask
 
 ALPHA_SCALE = 250.0
 ALPHA_EVERY = 10

@@ -20,8 +20,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..selection import count_right
-from ..task import FewShotTask, Split, unit
+from ccli.features.task import FewShotTask, Split, unit
+from ccli.fitting.selection import count_right
 
 CHUNK = 2**22  # numbers in the largest array of a search: 16 MiB in float32, and two or three such arrays live at once
 

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ccli.atomic import moved_into_place
+from ccli.datasets.downloads.fetch import disk_error, in_words
+from ccli.datasets.downloads.members import Member, Opened, listed, opened
 from ccli.errors import CcliError
-
-from .fetch import disk_error, in_words
-from .members import Member, Opened, listed, opened
+from ccli.files.atomic import moved_into_place
 
 
 def extract(archive: Path, into: Path, brings: Sequence[str], rename: Mapping[str, str] | None = None) -> list[str]:

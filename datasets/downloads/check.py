@@ -12,11 +12,10 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from ccli.datasets.common.few_shot import FewShotDataset, Sizes
+from ccli.datasets.common.splits import PARTS, Item, Pools
+from ccli.datasets.downloads.contents import loader_of
 from ccli.errors import CcliError, first_line
-
-from ..few_shot import FewShotDataset, Sizes
-from ..splits import PARTS, Item, Pools
-from .contents import loader_of
 
 LISTED = 20  # missing or unreadable images that are named
 AHEAD = 4096  # images that are handed out before the first is looked at

@@ -7,11 +7,10 @@ import os
 import re
 from pathlib import Path
 
+from ccli.datasets.common.few_shot import FewShotDataset
+from ccli.datasets.common.splits import read_split
+from ccli.datasets.imagenet import SynsetDataset
 from ccli.errors import CcliError
-
-from ..few_shot import FewShotDataset
-from ..imagenet import SynsetDataset
-from ..splits import read_split
 
 IMAGENET_CLASSES, FIRST_SYNSET = 1000, "n01440764"
 

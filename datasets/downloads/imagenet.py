@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
+from ccli.datasets.downloads.archives import move, write
+from ccli.datasets.downloads.fetch import File, disk_error, in_words, what_is_wrong
+from ccli.datasets.downloads.members import Member, harmless, listed, opened
+from ccli.datasets.downloads.steps import ImageNet
 from ccli.errors import CcliError
-
-from .archives import move, write
-from .fetch import File, disk_error, in_words, what_is_wrong
-from .members import Member, harmless, listed, opened
-from .steps import ImageNet
 
 
 def lay_out(step: ImageNet, folder: Path, synsets: set[str]) -> None:

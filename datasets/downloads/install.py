@@ -10,14 +10,13 @@ from pathlib import Path
 
 import filelock
 
+from ccli.datasets.downloads.archives import extract
+from ccli.datasets.downloads.contents import incomplete, names_problem, split_problem, synsets_in
+from ccli.datasets.downloads.fetch import disk_error, fetch
+from ccli.datasets.downloads.imagenet import lay_out
+from ccli.datasets.downloads.sources import SOURCES
+from ccli.datasets.downloads.steps import Archive, Either, ImageNet, Names, Plain, Source, Split, Step, is_done
 from ccli.errors import CcliError, nearest
-
-from .archives import extract
-from .contents import incomplete, names_problem, split_problem, synsets_in
-from .fetch import disk_error, fetch
-from .imagenet import lay_out
-from .sources import SOURCES
-from .steps import Archive, Either, ImageNet, Names, Plain, Source, Split, Step, is_done
 
 
 def source_of(name: str) -> Source:

@@ -13,9 +13,8 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from ccli.datasets.downloads.fetch import byte_bar, in_words
 from ccli.errors import CcliError
-
-from .fetch import byte_bar, in_words
 
 # An archive of pictures hardly shrinks; this much is an attack. Small ones cannot hurt.
 BOMB_RATIO, BOMB_SIZE = 200, 1 << 30

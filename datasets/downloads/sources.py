@@ -7,8 +7,8 @@ out. Sizes are for the question whether the disk has room.
 
 from __future__ import annotations
 
-from .fetch import File
-from .steps import Archive, Either, ImageNet, Names, Plain, Source, Split
+from ccli.datasets.downloads.fetch import File
+from ccli.datasets.downloads.steps import Archive, Either, ImageNet, Names, Plain, Source, Split
 
 SPLITS_COPY = "https://raw.githubusercontent.com/linzhiqiu/cross_modal_adaptation/main/splits"
 VGG = "https://www.robots.ox.ac.uk/~vgg/data"

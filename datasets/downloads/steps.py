@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .fetch import File
+from ccli.datasets.downloads.fetch import File
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from .classes import CLASSES
-from .parts import ATTACHED, BACKGROUNDS, COLOURS, LIGHTS, OUTLINE_WORDS, SHAPES, SIZES, STYLES, TEXTURES
-from .render import Scene, Thing
+from ccli.datasets.scenes.classes import CLASSES
+from ccli.datasets.scenes.parts import (
+    ATTACHED,
+    BACKGROUNDS,
+    COLOURS,
+    LIGHTS,
+    OUTLINE_WORDS,
+    SHAPES,
+    SIZES,
+    STYLES,
+    TEXTURES,
+)
+from ccli.datasets.scenes.render import Scene, Thing
 
 _NOUNS = ("thing", "object", "figure", "shape")
 _FRAMES = ("a photo of {}.", "a picture of {}.", "an image of {}.", "there is {}.", "{}", "this is {}.")

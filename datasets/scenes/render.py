@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:  # imported below where a picture is drawn: a run on stored features draws none
     from PIL import Image
 
-from .parts import COLOURS, background_pixels, outline, texture_weight
+from ccli.datasets.scenes.parts import COLOURS, background_pixels, outline, texture_weight
 
 SIZE = 64  # pixels a side
 _FINE = 4  # outlines are drawn this much larger and averaged down

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from .classes import CLASSES, Triple
-from .parts import ATTACHED, BACKGROUNDS, COLOURS, SHAPES, STYLES, TEXTURES
-from .render import Scene, Thing
+from ccli.datasets.scenes.classes import CLASSES, Triple
+from ccli.datasets.scenes.parts import ATTACHED, BACKGROUNDS, COLOURS, SHAPES, STYLES, TEXTURES
+from ccli.datasets.scenes.render import Scene, Thing
 
 HELD_OUT = frozenset(CLASSES.values())  # combinations that no captioned pair contains
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 
-from .captions import words_of_scene
-from .classes import CLASSES
-from .render import render
-from .sample import class_scene, generator
+from ccli.datasets.scenes.captions import words_of_scene
+from ccli.datasets.scenes.classes import CLASSES
+from ccli.datasets.scenes.render import render
+from ccli.datasets.scenes.sample import class_scene, generator
 
 
 @cache

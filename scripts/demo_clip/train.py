@@ -20,15 +20,15 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
-from ccli.datasets.scenes.captions import all_words, caption, words_of_scene
-from ccli.datasets.scenes.render import SIZE, render
-from ccli.datasets.scenes.sample import open_scene
 from open_clip.factory import create_model
 from safetensors.torch import save_file
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ccli.atomic import moved_into_place
+from ccli.datasets.scenes.captions import all_words, caption, words_of_scene
+from ccli.datasets.scenes.render import SIZE, render
+from ccli.datasets.scenes.sample import open_scene
+from ccli.files.atomic import moved_into_place
 
 CAPTIONS_PER_IMAGE = 6
 TEST_PAIRS = 2000
@@ -64,7 +64,9 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="ccli/demo_clip", help="folder with open_clip_config.json; weights go there")
+    parser.add_argument(
+        "--out", default="ccli/clip/demo_clip", help="folder with open_clip_config.json; weights go there"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=80_000, help="captioned images to draw")
     parser.add_argument("--epochs", type=int, default=15)

@@ -70,7 +70,7 @@ def features(kind: str, text: np.ndarray, labels: np.ndarray, rng: np.random.Gen
 
 
 def arrays(problem: Problem, seed: int = 0) -> dict[str, np.ndarray]:
-    """The bundle's arrays, as `ccli.bundles` reads them."""
+    """The bundle's arrays, as `ccli.features.bundles` reads them."""
     p, rng = problem, np.random.default_rng(seed)
     text = rng.standard_normal((1 if p.text_kind == "alike" else p.classes, p.width))
     text = np.repeat(text, p.classes // len(text), 0)

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ccli.datasets.concept_shapes import ConceptShapesV2
-from ccli.trainers.options import plain_config
 from helpers import bundle_args, bundle_file, config, run_here
 from picture_folders import args, fill
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import ccli
-from ccli.features import images_stamp
-from ccli.runs import read_record
+from ccli.datasets.concept_shapes import ConceptShapesV2
+from ccli.features.feature_store import images_stamp
+from ccli.results.records import read_record
+from ccli.trainers.common.options import plain_config
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_the_vocabulary(tmp_path, pets):
 
 
 def test_weights_of_ones_own(tmp_path, pets):
-    model = shutil.copytree(Path(ccli.__file__).parent / "demo_clip", tmp_path / "model")
+    model = shutil.copytree(Path(ccli.__file__).parent / "clip" / "demo_clip", tmp_path / "model")
     command = ("--skip-done", "--backbone", model, *args(pets, tmp_path / "run", trainer="ZeroshotCLIP"))
     run_here(*command)
     assert "is done; skipped" in run_here(*command)

@@ -9,17 +9,17 @@ import shutil
 
 import pytest
 import torch
-from ccli.trainers.checkpoints import read_checkpoint, write_json
 from dassl.utils import load_checkpoint
 from helpers import bundle_args, bundle_file, run_here
 from PIL import Image
 
-from ccli.clip import FrozenClip
+from ccli.clip.model import FrozenClip
 from ccli.errors import CcliError, of_the_disk
-from ccli.features import FeatureStore
-from ccli.picture_features import PictureFeatures
-from ccli.runs import find_records, is_done, read_record, write_record
-from ccli.sealed import check_archive, check_seal, sealed
+from ccli.features.feature_store import FeatureStore
+from ccli.features.picture_features import PictureFeatures
+from ccli.files.sealed_json import check_archive, check_seal, sealed
+from ccli.results.records import find_records, is_done, read_record, write_record
+from ccli.trainers.common.checkpoints import read_checkpoint, write_json
 
 
 def flipped(content: bytes, bit: int) -> bytes:

@@ -11,7 +11,7 @@ import torch
 from helpers import ROOT, bundle_args, bundle_file, run_apart, run_here
 from safetensors.torch import load_file
 
-from ccli.runs import read_record, same_record
+from ccli.results.records import read_record, same_record
 
 QUICK = ("OPTIM.MAX_EPOCH", 3)
 TRAINERS = {
@@ -121,7 +121,7 @@ def test_a_record_without_it_is_read(bundle, tmp_path):
 
 
 def test_a_gpu_is_deterministic_where_that_was_asked_for(monkeypatch):
-    from ccli.trainers.records import _ran_on
+    from ccli.trainers.common.records import _ran_on
 
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "A GPU")
     for wanted in (False, True):

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ccli
-from ccli.batches import FeatureBatches
-from ccli.runs import read_record
-from ccli.task import unit
+from ccli.features.task import unit
+from ccli.fitting.batches import FeatureBatches
+from ccli.results.records import read_record
 
 pytestmark = [pytest.mark.filterwarnings("error::RuntimeWarning")]
 BY_GRADIENT = ("CLIPAdapter", "TipAdapterF", "TaskRes", "CCLI mlp plain visual", "CCLI mlp space text")

@@ -1,4 +1,4 @@
-"""Damaged files: only CcliError leaves a reader. `python -m benchmarks.fuzz` does the same for as long as one likes."""
+"""Damaged files: only CcliError leaves a reader. `python -m stress.fuzz` does the same for as long as one likes."""
 
 import json
 import tracemalloc
@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ccli
-from benchmarks.fuzz.__main__ import QUIET, TARGETS, attempt
-from benchmarks.fuzz.archives import HEADERS, bomb, npy
-from benchmarks.fuzz.targets import growing, small_arrays
-from ccli.bundles import read_bundle
 from ccli.errors import CcliError
-from ccli.plain_json import DEEPEST, loads
-from ccli.run_folder import FACTS
-from ccli.runs import RECORD, read_record
+from ccli.features.bundles import read_bundle
+from ccli.files.plain_json import DEEPEST, loads
+from ccli.inference.saving import FACTS
+from ccli.results.records import RECORD, read_record
+from stress.fuzz.__main__ import QUIET, TARGETS, attempt
+from stress.fuzz.archives import HEADERS, bomb, npy
+from stress.fuzz.targets import growing, small_arrays
 
 EXAMPLES = {"config": 60, "bundle": 200, "classifier": 300}  # a second or two each; others are read faster
 
@@ -162,7 +162,7 @@ def test_facts_of_a_classifier(tmp_path, a_run, what):
 def test_a_classifier_whose_weights_are_not_finite(tmp_path, a_run):
     found = ccli.load_run(a_run)
     found.head.text_features[0, 0] = torch.nan
-    from ccli.run_folder import save
+    from ccli.inference.saving import save
 
     save(found, tmp_path)
     with pytest.raises(CcliError, match=r"head\.text_features holds values that are not finite"):

@@ -10,19 +10,19 @@ from helpers import bundle_args, make_bundle, run_here
 
 from benchmarks.generated import on_bundle
 from benchmarks.memory import large_bundle, peak, train
-from ccli import bundles, disk_rows
-from ccli.bundles import read_bundle, write_bundle
-from ccli.disk_rows import DiskRows, large_rows
 from ccli.errors import CcliError
-from ccli.runs import read_record, same_record
+from ccli.features import bundles, lazy_rows
+from ccli.features.bundles import read_bundle, write_bundle
+from ccli.features.lazy_rows import DiskRows, large_rows
+from ccli.results.records import read_record, same_record
 
 SAVERS = {"stored": np.savez, "compressed": np.savez_compressed}
 
 
 @pytest.fixture
 def all_on_disk(monkeypatch):
-    monkeypatch.setattr(disk_rows, "LARGE", 0)
-    monkeypatch.setattr(disk_rows, "AT_ONCE", 50)
+    monkeypatch.setattr(lazy_rows, "LARGE", 0)
+    monkeypatch.setattr(lazy_rows, "AT_ONCE", 50)
 
 
 @pytest.mark.parametrize("save", SAVERS)
@@ -47,7 +47,7 @@ def test_what_is_small_or_no_rows_of_floats_is_left_to_numpy(tmp_path, monkeypat
         tmp_path / "x.npz", small=np.ones((3, 4), np.float32), f=np.asfortranarray(np.ones((9, 9))), i=np.ones(9, int)
     )
     assert large_rows(tmp_path / "x.npz", "small") is None
-    monkeypatch.setattr(disk_rows, "LARGE", 0)
+    monkeypatch.setattr(lazy_rows, "LARGE", 0)
     assert [large_rows(tmp_path / "x.npz", name) for name in ("f", "i", "absent")] == [None] * 3
     assert large_rows(tmp_path / "x.npz", "small") is not None
 
@@ -91,7 +91,7 @@ def test_damage_of_the_zip_is_refused_in_one_line(tmp_path, all_on_disk):
 def test_a_run_on_rows_on_disk_is_the_run_in_memory(tmp_path, monkeypatch, trainer, opts):
     path = write_bundle(tmp_path / "b.npz", make_bundle())
     run_here(*bundle_args(path, tmp_path / "memory", *opts, trainer=trainer))
-    monkeypatch.setattr(disk_rows, "LARGE", 0)
+    monkeypatch.setattr(lazy_rows, "LARGE", 0)
     seen = []
     monkeypatch.setattr(bundles, "large_rows", lambda *a: seen.append(large_rows(*a)) or seen[-1])
     os.utime(path, ns=(1, 1))  # or the bundle that is at hand would be used

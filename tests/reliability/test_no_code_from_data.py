@@ -1,6 +1,6 @@
 """Hostile files of every kind that a user may download, through the commands that read them: none of them runs.
 
-Archives are tested by tests/test_archives.py, and the store's blocks by tests/test_store.py.
+Archives are tested by tests/datasets/test_archives.py, and the store's blocks by tests/features/test_store.py.
 """
 
 import json
@@ -15,8 +15,8 @@ from helpers import ROOT, bundle_args, bundle_file, make_bundle
 from hostile import PICKLES, Trap, refused, told
 from trees import Painter, split_tree
 
-from ccli.bundles import array_names, read_tip_adapter_cache, write_bundle
 from ccli.errors import CcliError
+from ccli.features.bundles import array_names, read_tip_adapter_cache, write_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 EACH_PICKLE = pytest.mark.parametrize("kind", PICKLES)

@@ -13,9 +13,9 @@ from picture_folders import args, draw, fill
 from ccli import load_run
 from ccli.concepts.vocabulary import Vocabulary, fingerprint
 from ccli.errors import CcliError
-from ccli.photos import digest, open_image
-from ccli.plain_files import refuse_special
-from ccli.runs import find_records, read_record
+from ccli.features.decoding import digest, open_image
+from ccli.files.regular import refuse_special
+from ccli.results.records import find_records, read_record
 
 
 def pipe(path):

@@ -3,10 +3,11 @@
 import dassl.optim.lr_scheduler as module
 import pytest
 import torch
-from ccli.trainers.checkpoints import read_checkpoint
 from dassl.utils import load_checkpoint
 from helpers import bundle_args, bundle_file
 from hostile import Trap, refused, told
+
+from ccli.trainers.common.checkpoints import read_checkpoint
 
 
 def upstream_class(name: str, monkeypatch) -> type:

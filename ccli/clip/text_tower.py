@@ -1,0 +1,105 @@
+"""The text tower of an open_clip model, from token embeddings on, so that some of the embeddings may be learned.
+
+The mask is causal: a token sees itself and what precedes it. Features are read off at the end token, so whatever
+follows it can be cut off without changing them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ccli.errors import CcliError
+
+_PARTS = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection", "attn_mask")
+
+
+class TextTower(nn.Module):
+    """Embeddings to text features. Its parameters are the model's own, and frozen; gradients reach the embeddings.
+
+    Args:
+        model: an open_clip model whose text tower is CLIP's own; its text parameters lose `requires_grad`.
+        what: what to call it in errors.
+
+    Raises:
+        CcliError: a text tower of another architecture.
+    """
+
+    def __init__(self, model: nn.Module, what: str = "this model"):
+        super().__init__()
+        _refuse_others(model, what)
+        self.token_embedding, self.positional_embedding = model.token_embedding, model.positional_embedding
+        self.transformer, self.ln_final = model.transformer, model.ln_final
+        self.text_projection = model.text_projection
+        self.register_buffer("mask", model.attn_mask, persistent=False)
+        self.requires_grad_(False)
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens a prompt may have, start and end included."""
+        return len(self.positional_embedding)
+
+    @property
+    def width(self) -> int:
+        return self.token_embedding.embedding_dim
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Token ids [n, L] to embeddings [n, L, width] without positions; float32 where the weights are shorter."""
+        x = self.token_embedding(tokens)
+        return x.to(torch.promote_types(x.dtype, torch.float32))
+
+    def forward(self, embeddings: torch.Tensor, eot: torch.Tensor) -> torch.Tensor:
+        """Text features, not normalised, in the type of the embeddings.
+
+        Args:
+            embeddings: [n, L, width], of L <= context_length tokens, beginning with the start token.
+            eot: [n], where the end token is.
+
+        Returns:
+            [n, D]
+        """
+        length, dtype = embeddings.shape[1], self.transformer.get_cast_dtype()
+        x = embeddings.to(dtype) + self.positional_embedding[:length].to(dtype)
+        x = self.transformer(x, attn_mask=self.mask[:length, :length])
+        return self.read_off(x[torch.arange(len(x), device=x.device), eot]).to(embeddings.dtype)
+
+    def read_off(self, x: torch.Tensor) -> torch.Tensor:
+        """What the last layer has at the end tokens, [n, width], to features [n, D]."""
+        x = self.ln_final(x)
+        if isinstance(self.text_projection, nn.Linear):
+            return self.text_projection(x)
+        return x if self.text_projection is None else x @ self.text_projection
+
+
+def is_clips_own(model: nn.Module) -> bool:
+    """Whether `TextTower` computes what the model's own encode_text does."""
+    return _difference(model) is None
+
+
+def _refuse_others(model: nn.Module, what: str) -> None:
+    """Raise CcliError for every architecture in which `TextTower` would compute something else than the model does."""
+    problem = _difference(model)
+    if problem is not None:
+        raise CcliError(f"{what} cannot learn prompts: {problem}; take a CLIP model, such as RN50 or ViT-B/16")
+
+
+def _difference(model: nn.Module) -> str | None:
+    """What sets a model's text tower apart from CLIP's own; None where nothing does."""
+    pooling = getattr(model, "text_pool_type", "argmax")
+    if not all(hasattr(model, part) for part in _PARTS):
+        return f"it is a {type(model).__name__}, whose text tower (if any) is not CLIP's own"
+    elif pooling != "argmax":
+        return f"its text features are pooled by {pooling!r}, not read off at the end token"
+    elif model.attn_mask is None:
+        return "its text tower has no causal mask"
+    elif not _is_causal(model.attn_mask, len(model.positional_embedding)):
+        return "the mask of its text tower is not the causal one"
+    elif getattr(model, "context_length", len(model.positional_embedding)) != len(model.positional_embedding):
+        return "its text tower appends a class token"
+    return None
+
+
+def _is_causal(mask: torch.Tensor, length: int) -> bool:
+    """Whether an additive mask is 0 on and below the diagonal and -inf above it."""
+    causal = torch.full((length, length), float("-inf"), device=mask.device, dtype=mask.dtype).triu(1)
+    return torch.equal(mask, causal)

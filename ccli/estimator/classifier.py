@@ -1,0 +1,288 @@
+"""CCLI as a scikit-learn estimator, on pictures or on features that are there already.
+
+    from pathlib import Path
+    from sklearn.model_selection import cross_val_score
+    from ccli import CCLIClassifier, load_run
+
+    paths = sorted(Path("pictures").glob("*/*"))  # pictures/cat/1.jpg, pictures/dog/1.jpg ...
+    names = [path.parent.name for path in paths]
+    model = CCLIClassifier(backbone="demo-clip")  # or "ViT-B/16", any open_clip name, local weights
+    print(cross_val_score(model, paths, names, cv=2))
+    model.fit(paths, names).save("model")
+    print(model.explain(paths[:1])[0], load_run("model").predict_proba(paths[:1]))
+
+Without a backbone X is features [n, D], and class texts and concepts are optional features of the same width.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from numbers import Integral
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
+
+from ccli.clip.prompts import DEFAULT_TEMPLATE, class_prompts
+from ccli.concepts import representation
+from ccli.concepts.discovery import concept_vectors
+from ccli.concepts.gallery import gallery
+from ccli.concepts.representation import ConceptSpace
+from ccli.concepts.vocabulary import Vocabulary, fingerprint
+from ccli.estimator.inputs import InputError, array, check_settings, class_texts, paths, unit_rows, vocabulary
+from ccli.features.feature_store import class_text_features
+from ccli.features.picture_features import PictureFeatures, open_pictures
+from ccli.features.task import FewShotTask, Split
+from ccli.fitting import selection
+from ccli.fitting.calibration import ENOUGH, Calibration, calibrate, some_of
+from ccli.inference import saving
+from ccli.inference.classifier import ROWS, Classifier
+from ccli.inference.explanations import Reasons
+from ccli.methods import concept_inference
+from ccli.methods.concept_inference import ConceptInference
+
+ALPHAS = (0.0, 1.0)  # weights of the network to choose from; 0 is zero-shot
+
+
+class CCLIClassifier(ClassifierMixin, BaseEstimator):
+    """CCLI's convex form in a concept space, the defaults those of configs/trainers/CCLI/vit_b16.yaml.
+
+    logits = temperature * logit_scale * f W^T + alpha B z(f): class texts W (zero-shot), and a layer B that is fitted
+    by penalised maximum likelihood on the concept space z (see `ccli.methods.concept_inference`). Without class texts
+    there is no zero-shot part; without concepts the class texts span the space; with neither z(f) is norm(f - mean).
+
+    Args:
+        backbone: a frozen CLIP as `ccli.clip.model.FrozenClip` takes it: X is paths of pictures, and a label is its
+            class's name. None: X is image features [n, D]. Their lengths do not count, and a row of zeros stays one.
+        store: folder where features of pictures and texts are kept; None: the environment's CCLI_STORE, else
+            ~/.cache/ccli.
+        crops: a picture is the mean of so many random crops; 0: its centre. They depend on its content alone. Ten, as
+            in the project's runs, take ten times as long to encode as the centre, once.
+        template: prompt of the class names.
+        class_texts: features [N, D] in the order of sorted labels, or {label: feature}, which may have more labels.
+            None: by prompts where there is a backbone, else none.
+        concepts: names [I]; None: the packaged vocabulary where there is a backbone, else none. Those that name a
+            class are left out.
+        concept_features: [I, D], of the concepts' texts; needed for concepts without a backbone.
+        top_k: images behind a visual concept.
+        text_share: of the concept's text in what images are compared with, 0 to 1; the rest is the visual concept.
+        penalty: lambda; without class texts, 1 / C of scikit-learn's LogisticRegression without intercept (2 / C for
+            two classes).
+        temperature: share of the logit scale that zero-shot keeps.
+        distinctive: power of a concept's distinctiveness that it counts by; 0: all the same.
+        logit_scale: exp(logit_scale) of the model that made the class texts; a backbone has its own.
+        random_state: of the folds; None is 0.
+        device: where pictures and texts are encoded.
+
+    Attributes:
+        classes_: sorted labels [N]. n_features_in_: D, without a backbone.
+        classifier_: a `ccli.Classifier`, whose class names are the labels as text.
+        alpha_: 0 (zero-shot) or 1, which is likelier on held-out folds; 1 without class texts or with a class of a
+            single image. temperature_: of the calibrated probabilities, from the same folds; 1 without.
+    """
+
+    def __init__(
+        self, *, backbone=None, store=None, crops=10, template=DEFAULT_TEMPLATE, class_texts=None, concepts=None,
+        concept_features=None, top_k=3, text_share=1.0, penalty=0.2, temperature=0.5, distinctive=1.0,
+        logit_scale=100.0, random_state=None, device="cpu",
+    ):  # fmt: skip
+        self.backbone = backbone
+        self.store = store
+        self.crops = crops
+        self.template = template
+        self.class_texts = class_texts
+        self.concepts = concepts
+        self.concept_features = concept_features
+        self.top_k = top_k
+        self.text_share = text_share
+        self.penalty = penalty
+        self.temperature = temperature
+        self.distinctive = distinctive
+        self.logit_scale = logit_scale
+        self.random_state = random_state
+        self.device = device
+
+    def fit(self, X, y) -> CCLIClassifier:
+        """Fit on features [n, D], or paths of n pictures, and labels [n] of any kind.
+
+        Raises:
+            ValueError: of scikit-learn's checks, or an InputError: a setting, X, y, class texts or concepts do not fit.
+            CcliError: a picture cannot be read (named), there is no such backbone, or no folder to keep features in.
+        """
+        check_settings(self)
+        rows, y = self._training(X, y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(f"y has one class, {self.classes_[0]}; a classifier needs images of two or more")
+        task = self._task(rows, torch.from_numpy(labels))
+        head = self._head(task)
+        self.alpha_, calibration = self._chosen(head, task)
+        head.alpha.fill_(self.alpha_)
+        self.temperature_ = calibration.temperature
+        files = [str(Path(path).absolute()) for path in X] if self.backbone is not None else [""] * len(y)
+        self.classifier_ = self._classifier(head, task, calibration, files)
+        return self
+
+    def decision_function(self, X) -> np.ndarray:
+        """Logits [n, N]; of two classes [n], by which the second one's is larger."""
+        logits = self._logits(X).numpy()
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(self, X) -> np.ndarray:
+        """Calibrated probabilities [n, N], in the order of classes_."""
+        logits = self._logits(X)
+        return self.classifier_.calibration.probabilities(logits).numpy()
+
+    def predict(self, X) -> np.ndarray:
+        """Labels [n]."""
+        logits = self._logits(X)
+        return self.classes_[logits.argmax(1).numpy()]
+
+    def explain(self, X, most_for: int = 5, most_against: int = 3) -> list[Reasons]:
+        """Why each image gets its label: what its logit is made of, by the strongest concepts.
+
+        Raises:
+            CcliError: it was fitted without concepts, or a row of X is zero.
+        """
+        rows = self._rows(X)
+        self._check_explains()
+        return self.classifier_.explain(torch.from_numpy(rows).float(), most_for, most_against)
+
+    def explain_class(self, label, against=None, most_for: int = 8, most_against: int = 4) -> Reasons:
+        """What marks a class, or separates it from another one: see `ccli.Classifier.explain_class`.
+
+        Raises:
+            CcliError: it was fitted without concepts, or there is no such class.
+        """
+        check_is_fitted(self)
+        self._check_explains()
+        other = "" if against is None else str(against)
+        return self.classifier_.explain_class(str(label), other, most_for, most_against)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `classifier_` into a folder, which `ccli.load_run` reads.
+
+        Raises:
+            CcliError: the disk refuses.
+        """
+        check_is_fitted(self)
+        saving.save(self.classifier_, folder)
+
+    def _training(self, X, y) -> tuple[torch.Tensor, np.ndarray]:
+        """Unit rows [n, D], float32, and checked labels [n]."""
+        if self.backbone is None:
+            X, y = validate_data(self, array(X), y, dtype=np.float64)
+            check_classification_targets(y)
+            return torch.from_numpy(unit_rows(X)).float(), y
+        files, y = paths(X), column_or_1d(y, warn=True)
+        check_consistent_length(files, y)
+        check_classification_targets(y)
+        return self._pictures().images(files), y
+
+    def _rows(self, X) -> np.ndarray:
+        """Unit rows [n, D] of new images, float64."""
+        check_is_fitted(self)
+        if self.backbone is None:
+            return unit_rows(validate_data(self, array(X), reset=False, dtype=np.float64))
+        return unit_rows(self._pictures().images(paths(X)).numpy().astype(np.float64))
+
+    def _pictures(self) -> PictureFeatures:
+        return open_pictures(self.backbone, self.store, int(self.crops), self.device)
+
+    def _task(self, rows: torch.Tensor, labels: torch.Tensor) -> FewShotTask:
+        pictures = self._pictures() if self.backbone is not None else None
+        names, width = [str(label) for label in self.classes_], rows.shape[1]
+        train = Split(rows, labels)
+        texts = torch.zeros(len(names), width)  # no zero-shot part
+        if self.class_texts is not None:
+            texts = class_texts(self.class_texts, self.classes_, width)
+        elif pictures:
+            texts, _ = class_text_features(pictures.texts, class_prompts(names, [self.template]))
+        words, features = vocabulary(self.concepts, self.concept_features, names, width, pictures)
+        return FewShotTask(
+            tuple(names), texts, None, pictures.clip.facts.logit_scale if pictures else float(self.logit_scale),
+            train, None, train.take(torch.tensor([], dtype=torch.long)), words.names, features, words.kinds,
+        )  # fmt: skip
+
+    def _head(self, task: FewShotTask) -> ConceptInference:
+        features, with_texts = task.train.features, bool(task.text_features.any())
+        if with_texts or task.concepts:
+            source = "visual" if task.concepts else "none"
+            vectors = concept_vectors(source, task.concept_features, features, self.top_k, 0, self.text_share)
+            r = representation.build(
+                "space", vectors, task, class_axes=with_texts, distinctive=float(self.distinctive)
+            )  # fmt: skip
+        else:
+            r = ConceptSpace(features.mean(0), [torch.eye(features.shape[1])])
+        if not r.width:
+            raise InputError("class texts or concepts are all alike, and say nothing of images; give different ones")
+        return concept_inference.build(
+            r, task, network="convex", hidden=0, penalty=float(self.penalty), temperature=float(self.temperature),
+            alpha=1.0, seed=0,
+        )  # fmt: skip
+
+    def _chosen(self, head: ConceptInference, task: FewShotTask) -> tuple[float, Calibration]:
+        """Alpha and the calibration."""
+        how, alpha = selection.selected_by("validation", task), 1.0
+        pairs = list(selection.held_out(how, task, head, self._head, _seed(self.random_state)))
+        if pairs and task.text_features.any():
+            alpha = selection.choose(ALPHAS, selection.score(pairs, ALPHAS, "likelihood"))
+        for model, _ in pairs:
+            model.alpha.fill_(alpha)
+        most = ENOUGH // selection.MAX_FOLDS
+        return alpha, calibrate(((model, some_of(split, most)) for model, split in pairs), how)
+
+    def _classifier(self, head, task: FewShotTask, calibration: Calibration, files: list[str]) -> Classifier:
+        pictures = self._pictures() if self.backbone is not None else None
+        means = task.train.class_means(task.num_classes)
+        concepts, facts = None, None
+        if task.concepts:
+            words = Vocabulary(task.concepts, task.concept_kinds)
+            facts = {"fingerprint": fingerprint(words), "size": len(words)}
+            concepts = gallery(
+                task, files, source="visual", top_k=self.top_k, text_share=self.text_share, space=True,
+                distinctive=float(self.distinctive),
+            )  # fmt: skip
+        return Classifier(
+            head, "CCLI", task.classnames, means.shape[1], calibration, (self.template,) if pictures else (),
+            pictures.spec if pictures else None, facts, concepts, means, device=self.device,
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def _logits(self, X) -> torch.Tensor:
+        """[n, N], in float64, in which the other images of X do not change one's logits by more than 1e-12."""
+        f = torch.from_numpy(self._rows(X))
+        head = copy.deepcopy(self.classifier_.head).cpu().double()
+        return torch.cat([head(part) for part in f.split(ROWS)])
+
+    def _check_explains(self) -> None:
+        if self.classifier_.concepts is None:
+            raise InputError("it was fitted without concepts to explain by; give concepts and concept_features")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        if self.backbone is not None:
+            tags.input_tags.two_d_array, tags.input_tags.one_d_array, tags.input_tags.string = False, True, True
+        return tags
+
+    def __getstate__(self):
+        state = {**super().__getstate__()}
+        if "classifier_" in state:
+            state["classifier_"] = replace(state["classifier_"])  # without the CLIP model that it may have open
+        return state
+
+
+def fit(X, y, **params) -> CCLIClassifier:
+    """`CCLIClassifier(**params)`, fitted on images X and labels y."""
+    return CCLIClassifier(**params).fit(X, y)
+
+
+def _seed(random_state) -> int:
+    if random_state is None or isinstance(random_state, Integral):
+        return int(random_state or 0)
+    return int(check_random_state(random_state).randint(2**31 - 1))

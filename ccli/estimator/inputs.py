@@ -1,0 +1,130 @@
+"""What people give the estimator, checked: features, paths, class texts, concepts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral, Real
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ccli.clip.prompts import CONCEPT_TEMPLATE
+from ccli.concepts.vocabulary import DEFAULT_KIND, Vocabulary, read_vocabulary, without_class_names
+from ccli.errors import CcliError
+from ccli.features.picture_features import PictureFeatures
+from ccli.features.task import unit
+
+
+class InputError(CcliError, ValueError):
+    """A CcliError that is the ValueError which scikit-learn expects."""
+
+
+def check_settings(estimator) -> None:
+    """Refuse settings of a `ccli.CCLIClassifier` that mean nothing.
+
+    Raises:
+        InputError: naming one.
+    """
+
+    def refuse(name: str, wanted: str):
+        raise InputError(f"{name} is {getattr(estimator, name)!r}; it must be {wanted}")
+
+    def number(name: str) -> float:
+        value = getattr(estimator, name)
+        return float(value) if isinstance(value, Real) else np.nan  # not a number fails any comparison
+
+    if estimator.backbone is not None and not isinstance(estimator.backbone, str):
+        refuse("backbone", "the name or place of a CLIP model, or None")
+    for name, least in (("crops", 0), ("top_k", 1)):
+        if not isinstance(getattr(estimator, name), Integral) or getattr(estimator, name) < least:
+            refuse(name, f"a whole number, {least} or more")
+    for name in ("penalty", "temperature", "logit_scale"):
+        if not 0 < number(name) < np.inf:
+            refuse(name, "a number above 0")
+    if not 0 <= number("distinctive") < np.inf:
+        refuse("distinctive", "a number, 0 or more")
+    if not 0 <= number("text_share") <= 1:
+        refuse("text_share", "a number from 0 to 1")
+
+
+def array(X):
+    """Features as scikit-learn's checks take them; paths are refused in words."""
+    if isinstance(X, torch.Tensor):
+        return X.detach().cpu().numpy()
+    first = next(iter(X), None) if isinstance(X, list | tuple | np.ndarray) and np.ndim(X) else X
+    if isinstance(first, str | Path):
+        raise InputError(f"X holds {str(first)!r}; for paths of pictures give a backbone, else features [images, D]")
+    return X
+
+
+def paths(X) -> list[str | Path]:
+    """One or more paths of pictures."""
+    if isinstance(X, str | Path):
+        raise InputError("X is one path; give a list of paths")
+    if np.ndim(X) != 1 or not len(X):
+        raise InputError(f"X has the shape {np.shape(X)}; with a backbone it is a list of one or more paths")
+    found = list(X)
+    for one in found:
+        if not isinstance(one, str | Path):
+            raise InputError(f"X holds {one!r}, which is no path; with a backbone X is paths of pictures")
+    return found
+
+
+def unit_rows(X: np.ndarray) -> np.ndarray:
+    """Rows of length one [n, D]; a row of zeros, which has no direction, stays one."""
+    lengths = np.linalg.norm(X, axis=1, keepdims=True)
+    return X / np.where(lengths > 0, lengths, 1)
+
+
+def class_texts(given, classes: np.ndarray, width: int) -> torch.Tensor:
+    """Unit rows [N, D] out of an array in the order of classes [N], or of {label: feature}."""
+    if isinstance(given, Mapping):
+        known = {str(label): feature for label, feature in given.items()}
+        absent = [str(label) for label in classes if str(label) not in known]
+        if absent:
+            raise InputError(f"class_texts has no feature of {', '.join(absent[:5])}; it needs one for each class")
+        given = [np.asarray(known[str(label)]) for label in classes]
+        if len({x.shape for x in given}) > 1:
+            raise InputError("class_texts has features of several shapes; they must be of one model")
+    return _features("class_texts", given, len(classes), "classes of y", width)
+
+
+def vocabulary(
+    concepts, features, classnames: list[str], width: int, pictures: PictureFeatures | None
+) -> tuple[Vocabulary, torch.Tensor]:
+    """The concepts that name no class, and unit rows [I, D] of their texts; none at all where none were given.
+
+    Args:
+        concepts, features, pictures: names [I], an array [I, D] and what encodes sentences, or None.
+    """
+    if concepts is None and features is None and not pictures:
+        return Vocabulary((), ()), torch.zeros(0, width)
+    if concepts is None and features is not None:
+        raise InputError("concept_features without concepts; give the concepts' names, too")
+    if features is None and not pictures:
+        raise InputError("concepts without concept_features; give the features of their texts, or a backbone")
+    if isinstance(concepts, str):
+        raise InputError(f"concepts is the text {concepts!r}; give a list of names")
+    names = None if concepts is None else tuple(map(str, concepts))
+    given = read_vocabulary() if names is None else Vocabulary(names, (DEFAULT_KIND,) * len(names))
+    left, _ = without_class_names(given, classnames)
+    if len(left) < 2:
+        raise InputError(f"{len(left)} of {len(given)} concepts name no class; give two or more")
+    if features is None:
+        return left, unit(pictures.texts.texts([CONCEPT_TEMPLATE.format(name) for name in left.names], "concepts"))
+    rows, kept = _features("concept_features", features, len(given), "concepts", width), set(left.names)
+    return left, rows[[k for k, name in enumerate(given.names) if name in kept]]
+
+
+def _features(what: str, given, count: int, of: str, width: int) -> torch.Tensor:
+    """Unit rows [count, width], float32."""
+    try:
+        rows = np.array(array(given), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} is no array of numbers ({error})") from error
+    if rows.shape != (count, width):
+        raise InputError(f"{what} has the shape {rows.shape}, and {count} {of} of width {width} need {(count, width)}")
+    if not np.isfinite(rows).all() or not rows.any(axis=1).all():
+        raise InputError(f"{what} holds a row of zeros, or values that are not finite; encode the texts again")
+    return torch.from_numpy(unit_rows(rows)).float()

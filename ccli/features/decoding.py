@@ -1,0 +1,133 @@
+"""Picture files, decoded to RGB in one of two ways: as benchmarks are read, or as a person sees a photo."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+from ccli.errors import CcliError
+from ccli.files.regular import refuse_special
+
+BENCHMARK, PHOTO = "pillow", "photo"  # as the feature store's key has them
+MOST_PIXELS = 2 * 89_478_485  # of a picture that is read: where Pillow, too, takes it for an attack
+ORIENTATION = 0x0112  # the tag of EXIF
+SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of grey with up to 16 bits
+
+Source = str | Path | bytes | BinaryIO
+
+
+def open_image(source: Source, decoding: str = BENCHMARK, name: str = ""):
+    """A picture as Pillow's Image in mode RGB, read to its end.
+
+    Args:
+        source: a path, a file's content, or an open binary file.
+        decoding: "pillow" is Pillow's own conversion, as CoOp's and Dassl's loaders have it. "photo" also turns the
+            picture as its EXIF orientation says, puts transparent parts on white, and scales 16-bit grey to 8 bits
+            instead of clipping it. Of several frames both take the first.
+        name: what errors call it; the path, or "(given as bytes)", where empty.
+
+    Raises:
+        CcliError: it cannot be decoded, or has more than MOST_PIXELS pixels (named).
+        ValueError: there is no such decoding.
+    """
+    if decoding not in (BENCHMARK, PHOTO):
+        raise ValueError(f"no decoding {decoding!r}")
+    from PIL import Image, UnidentifiedImageError
+
+    name = name or shown(source)
+    if isinstance(source, str | Path):
+        refuse_special(source)
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is an error
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+            width, height = file.size
+            if width * height > MOST_PIXELS:
+                raise _too_large(name, width * height, MOST_PIXELS)
+            if not width * height:
+                raise CcliError(f"image {name} is unreadable (it has no pixels); replace or remove it")
+            return file.convert("RGB") if decoding == BENCHMARK else _as_seen(file)
+    except CcliError:
+        raise
+    except Image.DecompressionBombError as error:  # says both numbers, in this order
+        raise _too_large(name, *map(int, re.findall(r"\d+", str(error))[:2])) from error
+    except FileNotFoundError as error:
+        raise CcliError(f"image {name} is not there; check its name") from error
+    except UnidentifiedImageError as error:
+        raise CcliError(f"image {name} is unreadable (in no known format); replace or remove it") from error
+    except Exception as error:  # Pillow's decoders raise many types
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise CcliError(f"image {name} is unreadable ({why}); replace or remove it") from error
+
+
+def digest(path: str | Path) -> str:
+    """SHA-256 (hex) of a picture's file.
+
+    Raises:
+        CcliError: it cannot be read (named).
+    """
+    refuse_special(path)
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CcliError(f"image {shown(path)} cannot be read ({error.strerror or error}); check the folder") from error
+
+
+def shown(source: Source) -> str:
+    """A path as one line can hold it: as it is, or escaped and in quotes."""
+    if isinstance(source, bytes) or not isinstance(source, str | Path):
+        return shown(getattr(source, "name", None) or "(given as bytes)")
+    text = str(source)
+    return text if text.isprintable() else repr(text)
+
+
+def _too_large(name: str, pixels: int, limit: int) -> CcliError:
+    return CcliError(
+        f"image {name} has {pixels:,} pixels, more than the {limit:,} that are read; make it smaller or remove it"
+    )
+
+
+def _as_seen(image):
+    """RGB, upright, on white."""
+    from PIL import Image
+
+    image.load()
+    image = _upright(image)
+    if image.mode in SIXTEEN_BITS:
+        return _eight_bits(image).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    canvas = Image.new("RGB", image.size, "white")
+    canvas.paste(image.convert("RGB"), mask=image.getchannel("A"))
+    return canvas
+
+
+def _upright(image):
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
+    }  # fmt: skip
+    try:
+        turn = turns.get(image.getexif().get(ORIENTATION))
+    except Exception:  # damaged EXIF, which viewers pass over, too; its readers raise many types
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _eight_bits(image):
+    """Grey of 16 bits as mode L: 0 .. 65535 is 0 .. 255; a transparent value is white."""
+    import numpy as np
+    from PIL import Image
+
+    values = np.asarray(image).astype(np.int64)
+    scaled = (values.clip(0, 65535) + 128) // 257
+    if isinstance(image.info.get("transparency"), int):
+        scaled[values == image.info["transparency"]] = 255
+    return Image.fromarray(scaled.astype(np.uint8))

@@ -1,0 +1,110 @@
+"""A folder of somebody's own pictures, one folder a class: what is in it, how it is told from others, what is in twice.
+
+Two layouts: ROOT/train/CLASS, ROOT/test/CLASS and perhaps ROOT/val/CLASS, or ROOT/CLASS alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from ccli.errors import CcliError
+from ccli.features.decoding import digest, shown
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
+PARTS = ("train", "val", "test")
+CLASSES = "classes.json"  # what the classes are called, and how a sentence speaks of them
+
+
+class Listing(NamedTuple):
+    """The class folders below a folder."""
+
+    images: dict[str, dict[str, int]]  # class folder -> file name -> bytes; both sorted
+    others: list[str]  # CLASS/NAME of what lies in class folders and is no image by its suffix
+    loose: list[str]  # images beside the class folders, which are of no class
+
+
+def place_of(folder: str, root: str) -> Path:
+    """Where the pictures are: `folder`, or `root` where that is empty, as an absolute path."""
+    return Path(os.path.abspath(Path(folder or root).expanduser()))
+
+
+def name_of(folder: Path) -> str:
+    """What a data set is called that is given by its folder."""
+    return folder.name or "folder"
+
+
+def parts_of(folder: Path) -> list[str]:
+    """The folders that hold class folders: train, val and test as far as they are there, or [""]: `folder` itself."""
+    if not (folder / "train").is_dir():
+        return [""]
+    return [part for part in PARTS if (folder / part).is_dir()]
+
+
+def list_images(folder: Path) -> Listing:
+    """What the class folders in `folder` hold; hidden files and folders are left out.
+
+    Raises:
+        CcliError: one of them cannot be read.
+    """
+    images, others = {}, []
+    folders, loose = _entries(folder)
+    for entry in folders:
+        below, files = _entries(entry.path)
+        images[entry.name] = {file.name: file.stat().st_size for file in files if _is_image(file)}
+        others += [f"{entry.name}/{rest.name}" for rest in below + files if rest.name not in images[entry.name]]
+    return Listing(images, others, [entry.name for entry in loose if _is_image(entry)])
+
+
+def _entries(folder: str | Path) -> tuple[list[os.DirEntry], list[os.DirEntry]]:
+    """Folders, and all that is none, each by name."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
+        return [e for e in entries if e.is_dir()], [e for e in entries if not e.is_dir()]
+    except OSError as error:
+        raise CcliError(f"cannot list folder {shown(folder)} ({error.strerror or error})") from error
+
+
+def _is_image(entry: os.DirEntry) -> bool:
+    return entry.name.lower().endswith(SUFFIXES) and entry.is_file()
+
+
+def stamp(folder: Path) -> str:
+    """The folder's name and the start of a SHA-256 over paths and sizes of its images and over its classes.json.
+
+    The name alone where there is no such folder.
+    """
+    if not folder.is_dir():
+        return name_of(folder)
+    sizes = []
+    for part in parts_of(folder):
+        for name, files in list_images(folder / part).images.items():
+            sizes += [(os.path.join(part, name, file), size) for file, size in files.items()]
+    lines = "".join(f"{path}\0{size}\n" for path, size in sorted(sizes))
+    digest = hashlib.sha256(lines.encode("utf-8", "surrogateescape"))
+    if (folder / CLASSES).is_file():
+        digest.update((folder / CLASSES).read_bytes())
+    return f"{name_of(folder)} {digest.hexdigest()[:16]}"
+
+
+@lru_cache(maxsize=4)  # the runs of a sweep follow one another in one process
+def same_pictures(folder: Path, sizes: tuple[tuple[str, int], ...]) -> list[list[str]]:
+    """Files with the same bytes, in groups of two and more; only those of equal size are read.
+
+    Args:
+        sizes: (path below `folder`, bytes).
+
+    Raises:
+        CcliError: a file cannot be read.
+    """
+    by_size: dict[int, list[str]] = {}
+    for path, size in sizes:
+        by_size.setdefault(size, []).append(path)
+    by_content: dict[str, list[str]] = {}
+    for path in (path for alike in by_size.values() if len(alike) > 1 for path in alike):
+        by_content.setdefault(digest(folder / path), []).append(path)
+    return [alike for alike in by_content.values() if len(alike) > 1]

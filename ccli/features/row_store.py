@@ -1,0 +1,229 @@
+"""Rows of features on disk, each computed at most once: safe to share, to kill and to resume.
+
+A store is a folder of blocks, one per encoded batch. A block is a safetensors file whose name is the SHA-256 of its
+content, which is checked each time it is read into memory, so damage of any kind shows, and its rows are encoded again;
+it is written beside and moved into place, so no half-written block is ever read. Nothing is changed in place and
+nothing is unpickled. A lock keeps two processes from encoding the same rows; what is read does not depend on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from ccli.errors import CcliError
+from ccli.files.atomic import moved_into_place, remove_leftovers
+
+# positions in the request -> (positions, features [B, D]) batch by batch
+Encode = Callable[[list[int]], Iterable[tuple[list[int], torch.Tensor]]]
+
+HELD = 2**26  # bytes of blocks that a store keeps in memory: all of a small one
+SUFFIX = ".safetensors"
+TRIES = 3  # times that rows are encoded again because a block went bad while it was in use
+
+
+class _Damaged(Exception):
+    """A block is gone, or is not what its name says."""
+
+
+class RowStore:
+    """float16 rows under string keys, for one way of encoding.
+
+    Args:
+        root: the folder of all stores.
+        spec: what the rows depend on beside their key; every different spec has a folder of its own.
+        lock: name of the lock that one process at a time holds while it encodes.
+    """
+
+    def __init__(self, root: str | Path, spec: dict, lock: str = "lock"):
+        text = json.dumps(spec, sort_keys=True, indent=1)
+        self.folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self._where: dict[bytes, tuple[str, int]] = {}  # key -> block, row
+        self._known: set[str] = set()  # blocks whose keys are in _where
+        self._open: OrderedDict[str, torch.Tensor] = OrderedDict()  # blocks at hand, the one used last at the end
+        self._spec, self._lock_name = text, lock
+
+    def rows(self, keys: Sequence[str], encode: Encode) -> torch.Tensor:
+        """The rows of `keys`, float32 [len(keys), D]; those that are missing are encoded, each key once, and kept.
+
+        Raises:
+            CcliError: the folder cannot be written; whatever `encode` raises passes through.
+        """
+        digests = [_digest(key) for key in keys]
+        for _ in range(TRIES):
+            self._complete(keys, digests, encode)
+            try:
+                return self._gather(digests)
+            except _Damaged:
+                self._forget()
+        raise CcliError(f"blocks in {self.folder} are damaged again and again; set CCLI_STORE to a folder elsewhere")
+
+    def _complete(self, keys: Sequence[str], digests: list[bytes], encode: Encode) -> None:
+        if any(d not in self._where for d in digests):
+            self._refresh()
+        if any(d not in self._where for d in digests):
+            self._make_folder()
+            with self._lock():
+                self._refresh(remove=True)  # another process may have encoded them meanwhile
+                missing = {d: k for k, d in enumerate(digests) if d not in self._where}
+                for positions, features in encode(list(missing.values())):
+                    self._add([digests[k] for k in positions], features)
+
+    def missing(self, keys: Sequence[str]) -> list[int]:
+        """Positions of the keys whose rows are not there."""
+        self._refresh()
+        return [k for k, key in enumerate(keys) if _digest(key) not in self._where]
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not (self.folder / "spec.json").exists():
+                _write(self.folder / "spec.json", self._spec.encode())
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+
+    def _gather(self, digests: list[bytes]) -> torch.Tensor:
+        places: dict[str, list[tuple[int, int]]] = {}
+        for k, digest in enumerate(digests):
+            block, row = self._where[digest]
+            places.setdefault(block, []).append((k, row))
+        out = torch.empty(len(digests), self._block(next(iter(places))).shape[1] if places else 0)
+        for block, pairs in places.items():
+            target, source = zip(*pairs)
+            out[list(target)] = self._block(block)[list(source)].float()
+        return out
+
+    def _block(self, name: str) -> torch.Tensor:
+        """The features of a block; those used last stay at hand, so many that memory is bounded by HELD."""
+        if name not in self._open:
+            self._hold(name, self._read(name)["features"])
+        self._open.move_to_end(name)
+        return self._open[name]
+
+    def _hold(self, name: str, features: torch.Tensor) -> None:
+        self._open[name] = features
+        while len(self._open) > 1 and len(self._open) * features.nbytes > HELD:
+            self._open.popitem(last=False)
+
+    def _read(self, name: str) -> dict[str, torch.Tensor]:
+        """A block as its name says. A copy: what is mapped would change with the file, and nothing would tell."""
+        path = self.folder / f"{name}{SUFFIX}"
+        try:
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() != name:
+                raise _Damaged(name)
+            block = load(content)
+            return {part: block[part] for part in ("keys", "features")}
+        except (FileNotFoundError, SafetensorError, KeyError) as error:
+            raise _Damaged(name) from error
+        except OSError as error:
+            raise _cannot_read(path, error) from error
+
+    def _forget(self) -> None:
+        """What was read, so that it is looked for again."""
+        self._where.clear()
+        self._known.clear()
+        self._open.clear()
+
+    def _add(self, digests: list[bytes], features: torch.Tensor) -> None:
+        features = features.half().cpu().contiguous()
+        if not torch.isfinite(features).all():
+            raise CcliError(f"the model gave features that are not finite (store {self.folder}); try precision fp32")
+        keys = torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.uint8).view(len(digests), -1)
+        content = save({"keys": keys, "features": features})
+        name = hashlib.sha256(content).hexdigest()
+        path = self.folder / f"{name}{SUFFIX}"
+        try:
+            _write(path, content)
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        self._take(name, {"keys": keys, "features": features})
+
+    def _refresh(self, remove: bool = False) -> None:
+        """Take in blocks that this process has not read yet; `remove`, under the lock only: damaged ones."""
+        for name in self._names():
+            if name in self._known:
+                continue
+            try:
+                self._take(name, self._read(name))
+            except _Damaged:
+                if remove:
+                    self._remove(self.folder / f"{name}{SUFFIX}")
+        if remove:
+            remove_leftovers(self.folder)
+
+    def _names(self) -> list[str]:
+        """Of the blocks in the folder. Not by glob, for which a folder that cannot be read is an empty one."""
+        try:
+            files = os.listdir(self.folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise _cannot_read(self.folder, error) from error
+        return sorted(name.removesuffix(SUFFIX) for name in files if name.endswith(SUFFIX))
+
+    def _remove(self, path: Path) -> None:
+        if not path.exists():  # removed by another process
+            return
+        warnings.warn(f"{path} is damaged; it is removed and its images are encoded again", stacklevel=5)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+
+    def _take(self, name: str, block: dict[str, torch.Tensor]) -> None:
+        self._known.add(name)
+        for row, key in enumerate(block["keys"].numpy()):
+            self._where.setdefault(key.tobytes(), (name, row))
+        self._hold(name, block["features"])
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Held by the one process that encodes; the system releases it when that process dies."""
+        lock = filelock.FileLock(self.folder / self._lock_name)
+        try:
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                print(f"Another process is encoding into {self.folder}; waiting for it")
+                lock.acquire()
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with moved_into_place(path) as scratch:
+        scratch.write_bytes(content)  # no fsync: a block that a power cut emptied has the wrong checksum
+
+
+def _cannot_read(path: Path, error: OSError) -> CcliError:
+    return CcliError(
+        f"cannot read {path} ({error.strerror or error}); see that its disk is well and that you may read it, or set "
+        "CCLI_STORE to another folder"
+    )
+
+
+def _cannot_write(folder: Path, error: OSError) -> CcliError:
+    return CcliError(
+        f"cannot write features to {folder} ({error.strerror or error}); "
+        "make room or set CCLI_STORE to a folder that can be written"
+    )

@@ -1,0 +1,65 @@
+"""Checkpoints that Dassl wrote, without running anything of them.
+
+Dassl's warm-up keeps the scheduler that follows it, and so the optimizer, as pickled objects: torch's restricted reader
+is given classes that do nothing in their place, and every other class is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import torch
+
+from ccli.errors import first_line
+from ccli.files.sealed_json import check_archive
+
+
+def load_checkpoint(path: Path) -> object:
+    """What torch.save wrote, on the CPU; inert objects stand for those of `_PICKLED`.
+
+    Raises:
+        Exception: of a dozen types; `why_refused` has it in words.
+    """
+    content = path.read_bytes()
+    check_archive(content)
+    with torch.serialization.safe_globals(_STAND_INS):
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def why_refused(error: Exception) -> str:
+    """One line: the object that the file holds beside tensors and plain values, or the damage."""
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    return f"it holds {found[1]}, which no checkpoint does" if found else first_line(error)[:150]
+
+
+class _Nothing:
+    """Takes the place of an object: it is given that object's contents and keeps none of them."""
+
+    def __new__(cls, *_: object) -> _Nothing:
+        return super().__new__(cls)
+
+    def __init__(self, *_: object):
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+def _empty_dict(*_: object) -> dict:
+    """Takes the place of defaultdict, which torch's reader cannot fill."""
+    return {}
+
+
+_PICKLED = (  # by a warm-up scheduler: what it is, what follows it, the optimizer, and the type in its defaultdict
+    *(f"dassl.optim.lr_scheduler.{name}WarmupScheduler" for name in ("Constant", "Linear")),
+    *(f"torch.optim.lr_scheduler.{name}" for name in ("CosineAnnealingLR", "StepLR", "MultiStepLR")),
+    *("torch.optim.sgd.SGD", "torch.optim.adam.Adam", "torch.optim.adamw.AdamW", "torch.optim.rmsprop.RMSprop"),
+    *("torch.optim.radam.RAdam", "dassl.optim.radam.RAdam", "builtins.dict"),
+)
+# a class of its own for each name, since the reader knows classes apart by identity
+_STAND_INS = [
+    *((type(name.rpartition(".")[2], (_Nothing,), {}), name) for name in _PICKLED),
+    (_empty_dict, "collections.defaultdict"),
+]

@@ -1,0 +1,174 @@
+"""Hyper-parameters chosen without test labels.
+
+Protocols: "validation" (the few-shot validation set; without one, stratified cross-validation on the shots; at one shot
+without one, the constants), "fixed" (always the constants), "paper" (the test set, as many authors did; marked in
+tables).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from ccli.errors import CcliError, nearest
+from ccli.features.task import FewShotTask, Split
+from ccli.fitting.calibration import NOT_FINITE
+from ccli.results.records import PROTOCOLS
+
+MAX_FOLDS = 4
+HELD_OUT = ("validation", "cross-validation", "test")  # what is chosen on images, of what `selected_by` gives
+TEMPERATURES = tuple(1.1**k for k in range(-16, 17))  # 0.22 to 4.6
+CHUNK = 2**18  # numbers in an array of logits, which caches hold: 1 MiB in float32
+
+
+def check_protocol(protocol: str) -> None:
+    if protocol not in PROTOCOLS:
+        hint = nearest(protocol, PROTOCOLS)
+        raise CcliError(f"unknown PROTOCOL {protocol!r}; use one of {', '.join(PROTOCOLS)}.{hint}")
+
+
+def selected_by(protocol: str, task: FewShotTask) -> str:
+    """What the protocol chooses on: "validation", "cross-validation", "default" (the constants), "fixed" or "test"."""
+    if protocol != "validation":
+        return {"fixed": "fixed", "paper": "test"}[protocol]
+    if task.val is not None and len(task.val):
+        return "validation"
+    return "cross-validation" if task.shots >= 2 else "default"
+
+
+def folds(labels: torch.Tensor, count: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Stratified folds of training rows: `count` pairs (kept rows, held-out rows)."""
+    from sklearn.model_selection import StratifiedKFold
+
+    splitter = StratifiedKFold(count, shuffle=True, random_state=max(seed, 0))
+    pairs = splitter.split(np.zeros(len(labels)), labels.cpu().numpy())
+    return [(torch.as_tensor(a), torch.as_tensor(b)) for a, b in pairs]
+
+
+def fold_tasks(task: FewShotTask, seed: int) -> Iterator[tuple[FewShotTask, Split]]:
+    """Cross-validation on the shots: a task with a part of them, and the rest."""
+    device = task.train.labels.device
+    for kept, held in folds(task.train.labels, min(task.shots, MAX_FOLDS), seed):
+        yield task.fold(kept.to(device), held.to(device))
+
+
+def held_out(
+    how: str, task: FewShotTask, model, fit: Callable[[FewShotTask], object], seed: int
+) -> Iterator[tuple[object, Split]]:
+    """Pairs of a fitted model and images that its fit has not seen.
+
+    Args:
+        how: as `selected_by` gives it.
+        model: fitted on the whole task.
+        fit: makes a model from a task; called on each fold, so that whatever is made from the shots is made again.
+    """
+    if how == "cross-validation":
+        for part, rest in fold_tasks(task, seed):
+            yield fit(part), rest
+    elif how in ("validation", "test"):
+        yield model, task.val if how == "validation" else task.test
+
+
+def choose(candidates: Sequence[float], scores: Sequence[float]) -> float:
+    """The candidate with the most correct answers (or the largest likelihood); ties go to the one nearest zero-shot,
+    which is the smallest."""
+    best = max(scores)
+    return min(c for c, score in zip(candidates, scores) if score == best)
+
+
+def score(
+    pairs: Iterable[tuple[object, Split]], weights: Sequence[float], criterion: str = "accuracy", chunk: int = CHUNK
+) -> list[float]:
+    """What each weight w of a head's second part scores on held-out images: logits are first + w second.
+
+    Args:
+        pairs: heads, whose `parts` gives both [b, N] for f [b, D], and images; each let go before the next is made.
+        criterion: "accuracy" (correct answers) or "likelihood" (`log_likelihood`), over the images of all pairs.
+        chunk: images are taken as many at a time as keep their features, or logits, below so many numbers.
+    """
+    total = torch.zeros(())
+    for head, split in pairs:
+        size = max(1, chunk // max(split.features.shape[1], len(head.text_features)))
+        for f, labels in zip(split.features.split(size), split.labels.split(size)):
+            with torch.no_grad():
+                first, second = head.parts(f)
+                if criterion == "accuracy":
+                    scores = count_right(first.T, second.T[:, None], labels, weights).T  # [A, 1]
+                else:
+                    scores = torch.stack([log_likelihoods(first + w * second, labels) for w in weights])  # [A, K]
+                total = total + scores.cpu()
+    return total.amax(1).tolist()
+
+
+def count_right(
+    first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor, weights: Sequence[float]
+) -> torch.Tensor:
+    """How many images get their label by argmax of first + w second, the first of equals: [c, len(weights)].
+
+    Most images are right, or wrong, whatever the weight, which `_throughout` finds. The others are right where their
+    class is above the largest of the rest: a maximum, several times as fast as an argmax, which is left for ties.
+
+    Args:
+        first: [N, b]; second: [N, c, b], c sets of them; labels: [b].
+    """
+    always, never = _throughout(first, second, labels, min(weights), max(weights))
+    depends = (~(always | never)).flatten().nonzero()[:, 0]  # u of the c b: on the weight
+    sets, images = depends // len(labels), depends % len(labels)
+    first, second = first.index_select(1, images).T, second.flatten(1).index_select(1, depends).T
+    first, second, labels = first.contiguous(), second.contiguous(), labels[images]  # [u, N], [u, N], [u]
+    own_first, own_second = (x.gather(1, labels[:, None])[:, 0] for x in (first, second))
+    own = own_first + second.new_tensor(weights)[:, None] * own_second  # [A, u]
+    others = first.scatter(1, labels[:, None], -torch.inf)
+    logits, best = torch.empty_like(second), torch.empty_like(own)
+    for k, w in enumerate(weights):
+        torch.amax(torch.mul(second, w, out=logits).add_(others), 1, out=best[k])
+    right = own > best
+    tied = ~right & ~(own < best)  # or not a number
+    for k in tied.any(1).nonzero()[:, 0].tolist():
+        rows = tied[k]
+        right[k, rows] = (first[rows] + weights[k] * second[rows]).argmax(1) == labels[rows]
+    counts = always.sum(1).repeat(len(weights), 1)
+    return counts.index_add_(1, sets, right.long()).T
+
+
+def _throughout(
+    first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor, low: float, high: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which images are right, and which wrong, at all weights from low to high: two of [c, b]; shapes as above.
+
+    Logits are linear in the weight: a class that is above another at both ends is so in between. It has to be by more
+    than what rounding may change, in the logits at the ends or between: at most 5 eps of the largest, 8 to be safe.
+    """
+    own_first = first.gather(0, labels[None])
+    own_second = second.gather(0, labels[None, None].expand(1, second.shape[1], -1))
+    others = first.scatter(0, labels[None], -torch.inf)[:, None]
+    ends = [(second * w).add_(others).sub_(own_first + w * own_second) for w in (low, high)]  # above the own by
+    first_max, second_max = (torch.stack(x.aminmax()).abs().max() for x in (first, second))
+    margin = 8 * torch.finfo(first.dtype).eps * (first_max + max(abs(low), abs(high)) * second_max)
+    return torch.maximum(*ends).amax(0) < -margin, torch.minimum(*ends).amax(0) > margin
+
+
+def log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """Of the labels [B] under softmax(k logits [B, N]), summed, at the best k in TEMPERATURES.
+
+    With a k of its own, a candidate is judged by how it ranks and how sure it is where it is right, and not by the
+    scale of its logits, which predictions do not depend on. It tells candidates apart that a few dozen images do not
+    tell apart by how many of them are right.
+
+    Raises:
+        FloatingPointError: a logit is not finite.
+    """
+    return float(log_likelihoods(logits, labels).max())
+
+
+def log_likelihoods(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Of the labels [B] under softmax(k logits [B, N]), summed over images, at each k in TEMPERATURES: float64 [K]."""
+    logits = logits.double()
+    if not torch.isfinite(logits).all():
+        raise FloatingPointError(f"logits of held-out images are {NOT_FINITE}")
+    below = logits - logits.amax(1, keepdim=True)
+    own, scaled = below.gather(1, labels[:, None]).sum(), torch.empty_like(below)
+    normalisers = [torch.mul(below, k, out=scaled).exp_().sum(1).log().sum() for k in TEMPERATURES]
+    return own * own.new_tensor(TEMPERATURES) - torch.stack(normalisers)

@@ -1,0 +1,170 @@
+"""A trained classifier in use: probabilities of new features or pictures, and the reasons for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ccli.concepts.gallery import Concepts
+from ccli.errors import CcliError, nearest
+from ccli.features.image_encoder import ImageEncoder, ImageSpec
+from ccli.features.task import unit
+from ccli.fitting.calibration import Calibration
+from ccli.inference.explanations import Parts, Reasons, explain, reasons
+from ccli.methods.concept_inference import ConceptInference
+
+ROWS = 4096  # features whose logits are made at a time
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Test images kept for people to look at, E of them: paths ("" where there are none), true and given labels [E],
+    features [E, D]."""
+
+    paths: list[str]
+    labels: list[int]
+    predictions: list[int]
+    features: torch.Tensor
+
+
+@dataclass
+class Classifier:
+    """What `load_run` gives.
+
+    head: f [B, D] unit rows -> logits [B, N]; method: its trainer's name; templates: prompt templates of the class
+    texts; images: how pictures become features, None where it was trained on features that were given; prototypes:
+    the mean training image of each class, unit rows [N, D]. concepts, prototypes and examples only for CCLI.
+    """
+
+    head: nn.Module
+    method: str
+    classnames: tuple[str, ...]
+    width: int
+    calibration: Calibration = field(default_factory=Calibration)
+    templates: tuple[str, ...] = ()
+    images: ImageSpec | None = None
+    vocabulary: dict[str, Any] | None = None  # fingerprint and size
+    concepts: Concepts | None = None
+    prototypes: torch.Tensor | None = None
+    examples: Examples | None = None
+    device: str | torch.device = "cpu"
+
+    def __post_init__(self) -> None:
+        self.head = self.head.to(self.device).eval()
+
+    @property
+    def temperature(self) -> float:
+        return self.calibration.temperature
+
+    @cached_property
+    def encoder(self) -> ImageEncoder:
+        if self.images is None:
+            raise CcliError("this classifier was trained on features, not on pictures; give it features")
+        return ImageEncoder(self.images, self.device)
+
+    def encode(self, paths: Iterable[str | Path]) -> Iterator[tuple[str | Path, torch.Tensor | CcliError]]:
+        """Each path with its feature [D], or with what is wrong with it, as they come."""
+        return self.encoder.encode(paths)
+
+    def features(self, X) -> torch.Tensor:
+        """Unit rows [n, D], of features (an array or tensor [n, D]) or of paths of pictures.
+
+        Raises:
+            CcliError: a feature has another width or is not finite, or a picture cannot be read (named).
+        """
+        if isinstance(X, str | Path):
+            X = [X]
+        if not isinstance(X, torch.Tensor | np.ndarray) and all(isinstance(x, str | Path) for x in X):
+            found = []
+            for _, feature in self.encode(X):
+                if isinstance(feature, CcliError):
+                    raise feature
+                found.append(feature)
+            return torch.stack(found) if found else torch.zeros(0, self.width)
+        f = torch.as_tensor(np.asarray(X) if not isinstance(X, torch.Tensor) else X).float()
+        if f.ndim != 2 or f.shape[1] != self.width:
+            raise CcliError(f"features have shape {tuple(f.shape)}, and this classifier takes (images, {self.width})")
+        return unit(f)
+
+    @torch.no_grad()
+    def logits(self, X) -> torch.Tensor:
+        """[n, N], of what `features` takes."""
+        logits = torch.cat([self.head(f.to(self.device)).cpu() for f in self.features(X).split(ROWS)])
+        if not torch.isfinite(logits).all():
+            raise CcliError(f"logits of this classifier of {self.method} are not finite; make the run again")
+        return logits
+
+    def predict_proba(self, X) -> np.ndarray:
+        """Calibrated probabilities [n, N]."""
+        return self.calibration.probabilities(self.logits(X).double()).numpy()
+
+    def predict(self, X) -> list[str]:
+        """Names of the classes of n images."""
+        return [self.classnames[k] for k in self.logits(X).argmax(1).tolist()]
+
+    def explain_features(self, f: torch.Tensor, direction: torch.Tensor) -> Parts:
+        """The parts of direction . logits(f) (see `ccli.inference.explanations`); f [B, D] unit rows, direction [B, N].
+
+        Raises:
+            CcliError: nothing is there to explain it by.
+        """
+        if self.concepts is None or not isinstance(self.head, ConceptInference):
+            raise CcliError(
+                f"a run of {self.method} has no concepts to explain by; "
+                "explanations need a run of CCLI whose TRAINER.CCLI.SOURCE is visual or text"
+            )
+        found = explain(self.head, self.concepts.rows.to(self.device), f.to(self.device), direction.to(self.device))
+        return Parts(*(x.cpu() for x in vars(found).values()))
+
+    def explain(self, X, most_for: int = 5, most_against: int = 3) -> list[Reasons]:
+        """Why each image of X gets its label: what its logit is made of, by the strongest concepts."""
+        f, found = self.features(X), []
+        for part in f.split(256):
+            labels = self.logits(part).argmax(1)
+            direction = nn.functional.one_hot(labels, len(self.classnames)).float()
+            parts = self.explain_features(part, direction)
+            found += [
+                reasons(self.classnames[k], parts.row(row), self.concepts, most_for, most_against)
+                for row, k in enumerate(labels.tolist())
+            ]
+        return found
+
+    def explain_class(self, name: str, against: str = "", most_for: int = 8, most_against: int = 4) -> Reasons:
+        """What marks a class: its logit less the mean logit of all, at its mean training image.
+
+        With `against`, what separates it from that class: its logit less that one's, at its mean image less at that
+        one's.
+
+        Raises:
+            CcliError: there is no such class, or nothing to explain by.
+        """
+        label, count = self.label(name), len(self.classnames)
+        if self.prototypes is None:
+            self.explain_features(torch.zeros(1, self.width), torch.zeros(1, count))  # says why not, mostly
+            raise CcliError("this classifier lacks the mean images of its classes; make the run again")
+        direction = torch.eye(count)[[label]]
+        if not against:
+            parts = self.explain_features(self.prototypes[[label]], direction - 1 / count).row(0)
+            return reasons(name, parts, self.concepts, most_for, most_against)
+        other = self.label(against)
+        two = self.explain_features(
+            self.prototypes[[label, other]], (direction - torch.eye(count)[[other]]).repeat(2, 1)
+        )
+        return reasons(f"{name} against {against}", two.row(0) - two.row(1), self.concepts, most_for, most_against)
+
+    def label(self, name: str) -> int:
+        """The place of a class."""
+        if name not in self.classnames:
+            raise CcliError(f"no class {name!r}.{nearest(name, self.classnames)} The run has {_some(self.classnames)}")
+        return self.classnames.index(name)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -1,0 +1,89 @@
+"""The page's tables of accuracies and its table of paired tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ccli.pages.report.sections import Grid
+from ccli.results.aggregate import HALVES
+from ccli.results.paired import PairedTest
+from ccli.results.published import Published
+from ccli.results.table_formats import MISSING, seeds_text
+from ccli.results.tables import Cell, Gain, Table, build_table
+
+
+class CellText(NamedTuple):
+    """What a cell shows: its text, in bold where it is the best, and a small line below."""
+
+    text: str
+    best: bool = False
+    note: str = ""
+
+
+class AccuracyTable(NamedTuple):
+    """A table of accuracies; blocks are (label or "", lines), lines are (name, cells)."""
+
+    name: str
+    heads: Sequence[str]
+    blocks: Sequence[tuple[str, Sequence[tuple[str, Sequence[CellText]]]]]
+
+
+def accuracy_tables(
+    records: Sequence[dict[str, Any]], against: str, published: Sequence[Published]
+) -> tuple[list[AccuracyTable], list[str]]:
+    """(tables, notes): by shots where there are several; by data set where that is not all there is to show."""
+    elsewhere = any("trained_on" in record or record["dataset"].endswith(HALVES) for record in records)
+    several = len({record["shots"] for record in records}) > 1
+    wanted = {"shots": "By number of shots"} if several else {}
+    if elsewhere or not several:  # the means over targets and over halves are only in this one
+        wanted |= {None: "By data set"}
+    tables = [(name, build_table(records, columns, against, published)) for columns, name in wanted.items()]
+    notes = dict.fromkeys(note for _, table in tables for note in table.notes)
+    return [_shown(name, table) for name, table in tables], list(notes)
+
+
+def _shown(name: str, table: Table) -> AccuracyTable:
+    blocks = []
+    averages_first = sorted(table.lines, key=lambda line: not line.tasks[0].aggregate)
+    for labels in dict.fromkeys(line.labels for line in averages_first):
+        lines = [
+            (line.name, [_cell(cell, table.against) for cell in line.cells])
+            for line in table.lines
+            if line.labels == labels
+        ]
+        lines += [(line.name, [_gain(cell) for cell in line.cells]) for line in table.gains if line.labels == labels]
+        blocks.append((", ".join(labels), lines))
+    return AccuracyTable(name, ["method", *table.columns], blocks)
+
+
+def _cell(cell: Cell | None, against: str) -> CellText:
+    if cell is None:
+        return CellText(MISSING)
+    text = f"{cell.mean:.2f}" if cell.seeds == 1 else f"{cell.mean:.2f} ± {cell.std:.2f}"
+    notes = _few(cell)
+    notes += [f"{cell.difference:+.2f} to {against}"] if cell.difference is not None else []
+    return CellText(text, cell.best, ", ".join(notes))
+
+
+def _gain(gain: Gain | None) -> CellText:
+    if gain is None:
+        return CellText(MISSING)
+    return CellText(f"{gain.difference:+.2f}", note=", ".join([gain.other, *_few(gain)]))
+
+
+def _few(found: Cell | Gain) -> list[str]:
+    """The number of seeds, where it is smaller than elsewhere in the table."""
+    return [seeds_text(found.seeds)] if found.short else []
+
+
+def paired_grid(tests: Sequence[PairedTest]) -> Grid:
+    """Differences between methods, and how sure they are."""
+    lines = []
+    for test in tests:
+        on = f", targets of {test.trained_on}" if test.trained_on else ""
+        pairs = f"{test.pairs} ({test.equal} equal)" if test.equal else str(test.pairs)
+        p = MISSING if test.p is None else f"{test.p:.2g}"
+        images = f"{test.better}, {test.worse} of {len(test.images)}" if test.images else MISSING
+        lines.append([f"{test.name} against {test.other}{on}", pairs, f"{test.difference:+.2f}", p, images])
+    return Grid("Paired tests", ["comparison", "pairs", "difference", "p", "better, worse"], lines, 1)

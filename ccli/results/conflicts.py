@@ -1,0 +1,105 @@
+"""Records that one cell of a table cannot hold together: a mean is over runs that differ in nothing but the seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ccli.errors import CcliError
+from ccli.results.records import is_evaluation, leaves, same_record
+
+# Options that differ from seed to seed, or from machine to machine, without the result being of another experiment.
+FREE = ("SEED", "OUTPUT_DIR", "RESUME", "TEST", "TRAIN", "USE_CUDA", "VERBOSE")
+FREE_BELOW = ("DATASET.ROOT", "FEATURES.STORE", "DATALOADER.NUM_WORKERS")
+PICKS = "DATASET.PICKS"  # published lists of picks are one for each seed
+REMEDY = "give runs with other options a VARIANT of their own, or make one table for each"
+
+
+class Clash(CcliError):
+    """Two records that do not go together, with these two, so that a caller can name their files."""
+
+    def __init__(self, message: str, *records: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.records = records
+
+
+def refuse_two_of_a_seed(record: dict[str, Any], other: dict[str, Any]) -> None:
+    """Raises Clash where two records of one seed of one cell differ."""
+    differing = [] if other is record else same_record(record, other)
+    if is_evaluation(record) or is_evaluation(other):  # options of a test that change no prediction
+        differing = [name for name in differing if name not in ("config", "run")]
+    if differing:
+        raise Clash(
+            f"two different records for {_cell(record)}, seed {record['seed']} (they differ in "
+            f"{', '.join(differing)}); make one table for each",
+            other, record,
+        )  # fmt: skip
+
+
+def refuse_another_test_set(record: dict[str, Any], other: dict[str, Any]) -> None:
+    """Raises Clash where two seeds of one cell were tested on other images or classes, as far as records tell."""
+    names = [[share["name"] for share in r.get("per_class", ())] for r in (other, record)]
+    labels = [r.get("labels") for r in (other, record)]
+    if names[0] == names[1] and labels[0] == labels[1]:
+        return
+    if len(names[0]) != len(names[1]):
+        what = f"{len(names[0])} and {len(names[1])} classes"
+    elif names[0] != names[1]:
+        what = "a class that is {!r} and {!r}".format(*next(pair for pair in zip(*names) if pair[0] != pair[1]))
+    elif other["total"] != record["total"]:
+        what = f"{other['total']} and {record['total']} images"
+    else:
+        what = "the same number of images, with other labels"
+    raise Clash(
+        f"{_seeds(record, other)} were tested on different images ({what}); repeat one of them on the other's test "
+        "set, or make one table for each",
+        other, record,
+    )  # fmt: skip
+
+
+def refuse_other_options(record: dict[str, Any], other: dict[str, Any]) -> None:
+    """Raises Clash where two seeds of one cell were made with different options."""
+    differing = different_options(other, record)
+    if differing:
+        key, before, now = differing[0]
+        more = f", and {len(differing) - 1} more" if len(differing) > 1 else ""
+        raise Clash(
+            f"{_seeds(record, other)} were made with different options ({key} {before} and {now}{more}); {REMEDY}",
+            other, record,
+        )  # fmt: skip
+
+
+def different_options(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(option, its value in a, its value in b) for each that tells two experiments apart.
+
+    Configurations that are a text are not compared.
+    """
+    configs = [record.get("config") for record in (a, b)]
+    if not all(isinstance(config, dict) for config in configs):
+        return []
+    kept = [{key: value for key, value in config.items() if key not in FREE} for config in configs]
+    if kept[0] == kept[1]:  # which is quick, and most often so
+        return []
+    first, second = (dict(leaves(config)) for config in kept)
+    foreign = _of_other_trainers(a["trainer"])
+    found = []
+    for key in sorted(first.keys() | second.keys()):
+        before, now = first.get(key), second.get(key)
+        alike = before == now or (key == PICKS and before and now)
+        if not alike and not key.startswith((*FREE_BELOW, *foreign)):
+            found.append((key, *("not set" if value is None else repr(value) for value in (before, now))))
+    return found
+
+
+def _of_other_trainers(trainer: str) -> tuple[str, ...]:
+    """Beginnings of the options that only other trainers of this project read."""
+    from ccli.results.plots import LOOKS  # which imports this module's users
+
+    return tuple(f"TRAINER.{name.upper()}." for name in LOOKS if trainer in LOOKS and name != trainer)
+
+
+def _cell(record: dict[str, Any]) -> str:
+    return f"{record['dataset']}, {record['trainer']}, {record['cfg']}, {record['shots']} shots"
+
+
+def _seeds(record: dict[str, Any], other: dict[str, Any]) -> str:
+    return f"seeds {other['seed']} and {record['seed']} of {_cell(record)}"

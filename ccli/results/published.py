@@ -1,0 +1,64 @@
+"""Published numbers, shown beside our own: a CSV with dataset, trainer, backbone, shots and accuracy (percent)."""
+
+from __future__ import annotations
+
+import csv
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+from ccli.errors import CcliError
+
+COLUMNS = ("dataset", "trainer", "backbone", "shots", "accuracy")
+
+
+class Published(NamedTuple):
+    """One published accuracy, a fraction of 1. Shots 0 (zero-shot) stand for every number of shots."""
+
+    dataset: str
+    trainer: str
+    backbone: str
+    shots: int
+    accuracy: Fraction
+
+
+def read_published(path: str | Path) -> list[Published]:
+    """All rows of a file.
+
+    Raises:
+        CcliError: no such file, a column is missing, a line is not a number where one belongs, or two are of one cell.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:  # spreadsheets begin with a mark
+            reader = csv.DictReader(file)
+            missing = set(COLUMNS) - set(reader.fieldnames or ())
+            if missing:
+                raise CcliError(f"{path} has no column {min(missing)!r}; expected {', '.join(COLUMNS)}")
+            return _one_a_cell(path, [(reader.line_num, _row(path, reader.line_num, line)) for line in reader])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CcliError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
+
+
+def _one_a_cell(path: str | Path, found: list[tuple[int, Published]]) -> list[Published]:
+    """The rows, where no two stand for one cell: of a method either shots 0 or numbers of shots, each once."""
+    lines: dict[tuple, dict[int, int]] = {}  # (data set, trainer, backbone) -> shots -> line
+    for number, row in found:
+        others = lines.setdefault(row[:3], {})
+        clash = next((others[n] for n in others if row.shots == n or 0 in (row.shots, n)), None)
+        if clash is not None:
+            raise CcliError(
+                f"{path}, lines {clash} and {number}: two accuracies of {row.trainer} ({row.backbone}) on {row.dataset}"
+                " for one number of shots (0 stands for all); keep one"
+            )
+        others[row.shots] = number
+    return [row for _, row in found]
+
+
+def _row(path: str | Path, number: int, line: dict[str, str]) -> Published:
+    try:
+        shots, accuracy = int(line["shots"]), Fraction(line["accuracy"]) / 100
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise CcliError(f"{path}, line {number}: shots and accuracy must be numbers") from error
+    if shots < 0 or not 0 <= accuracy <= 1:
+        raise CcliError(f"{path}, line {number}: {shots} shots and {line['accuracy']} % cannot be")
+    return Published(line["dataset"], line["trainer"], line["backbone"], shots, accuracy)

@@ -1,0 +1,116 @@
+"""Which images of a pool are the few shots: the published draw, a published list of picks, a part of the classes."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ccli.datasets.common.splits import Item
+from ccli.errors import CcliError, nearest
+
+MAX_VAL_SHOTS = 4
+SUBSAMPLES = ("all", "base", "new")
+
+
+def draw(labels: Sequence[int], shots: int, rng: random.Random) -> list[int]:
+    """Rows of `shots` random images per label: `sample` per label, in the order in which labels first appear.
+
+    This is the draw of CoOp and of every paper in its line. A class with fewer gives all that it has; `shots` below 1
+    gives every row.
+    """
+    if shots < 1:
+        return list(range(len(labels)))
+    rows: dict[int, list[int]] = {}
+    for row, label in enumerate(labels):
+        rows.setdefault(label, []).append(row)
+    return [
+        r for of_label in rows.values() for r in (rng.sample(of_label, shots) if len(of_label) >= shots else of_label)
+    ]
+
+
+def draw_train_val(
+    train: Sequence[int], val: Sequence[int], shots: int, seed: int, name: str
+) -> tuple[list[int], list[int]]:
+    """Rows of the few-shot training and validation sets (min(shots, 4) a class), both from one random stream.
+
+    Args:
+        train, val: the labels of both pools.
+        seed: below 0 draws differently each time.
+        name: of the data set, for the message where a class has too few images.
+    """
+    rng = random.Random(seed) if seed >= 0 else random.Random()
+    picked = draw(train, shots, rng)
+    counts = Counter(train)
+    few = sum(count < shots for count in counts.values())
+    if few:
+        print(f"{name}: {few} of {len(counts)} classes have fewer than {shots} training images; all they have are used")
+    return picked, draw(val, min(shots, MAX_VAL_SHOTS) if shots >= 1 else shots, rng)
+
+
+def read_picks(path: str | Path, train: Sequence[Item], val: Sequence[Item], shots: int) -> tuple[list[int], list[int]]:
+    """Rows that a published list names: {"train": [[path, label], ...], "val": [...]}, paths as in the split file.
+
+    Raises:
+        CcliError: not such a list, an image that the pool has not, another label, or not `shots` of each class.
+    """
+    try:
+        data = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        named = {part: [(str(p), _whole(label)) for p, label, *_ in data.get(part, [])] for part in ("train", "val")}
+    except OSError as error:
+        raise CcliError(f"DATASET.PICKS {path} cannot be read ({error.strerror or error})") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CcliError(
+            f'DATASET.PICKS {path} is no list of picks; expected JSON {{"train": [[path, label], ...], "val": [...]}}'
+        ) from error
+    rows = [_rows_of(named[part], pool, part, path) for part, pool in (("train", train), ("val", val))]
+    picked, pool = Counter(label for _, label in named["train"]), Counter(label for _, label, _ in train)
+    wrong = [label for label, count in pool.items() if picked[label] != (min(shots, count) if shots >= 1 else count)]
+    if wrong:
+        raise CcliError(
+            f"DATASET.PICKS {path} has {picked[wrong[0]]} training images of class {wrong[0]}, which does not fit "
+            f"DATASET.NUM_SHOTS {shots}; give the number that the list was made for"
+        )
+    return rows[0], rows[1]
+
+
+def _whole(label) -> int:
+    if not isinstance(label, int):
+        raise ValueError(f"label {label!r}")
+    return label
+
+
+def _rows_of(named: list[tuple[str, int]], pool: Sequence[Item], part: str, source: str | Path) -> list[int]:
+    known = {path: row for row, (path, _, _) in enumerate(pool)}
+    rows = []
+    for path, label in named:
+        row = known.get(path)
+        if row is None:
+            raise CcliError(f"DATASET.PICKS {source}: {path} is not among the data set's {part} images")
+        if pool[row][1] != label:
+            raise CcliError(f"DATASET.PICKS {source}: {path} has label {label}, but {pool[row][1]} in the data set")
+        rows.append(row)
+    if len(set(rows)) < len(rows):
+        raise CcliError(f"DATASET.PICKS {source} names a {part} image twice")
+    return rows
+
+
+def subsample(labels: Iterable[int], which: str) -> dict[int, int]:
+    """Old label -> new label of the classes to keep: all, the first half ("base", rounded up) or the rest ("new").
+
+    Raises:
+        CcliError: `which` is none of them, or keeps no class.
+    """
+    ordered = sorted(set(labels))
+    if which not in SUBSAMPLES:
+        raise CcliError(
+            f"unknown DATASET.SUBSAMPLE_CLASSES {which!r}; use {', '.join(SUBSAMPLES)}.{nearest(which, SUBSAMPLES)}"
+        )
+    half = math.ceil(len(ordered) / 2)
+    kept = {"all": ordered, "base": ordered[:half], "new": ordered[half:]}[which]
+    if not kept:
+        raise CcliError(f"DATASET.SUBSAMPLE_CLASSES {which}: no class is left of {len(ordered)}")
+    return {old: new for new, old in enumerate(kept)}

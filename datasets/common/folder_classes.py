@@ -1,0 +1,99 @@
+"""classes.json in a folder of pictures: what its classes are called, and how a sentence speaks of them; both optional.
+
+{"names": {"FOLDER": "display name"}, "templates": ["a photo of a {}, a kind of shoe."]}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ccli.errors import CcliError, first_line, nearest
+from ccli.features.decoding import shown
+from ccli.features.image_folder import CLASSES
+
+KEYS = ("names", "templates")
+
+
+def read_classes(folder: Path, classes: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """(display name of each class, templates): from classes.json where it is there, else folder names and no template.
+
+    Args:
+        classes: names of the class folders.
+
+    Raises:
+        CcliError: classes.json is not as above, or two classes are called the same.
+    """
+    path = folder / CLASSES
+    given = _read(path) if path.exists() else {}
+    names, templates = given.get("names", {}), given.get("templates", [])
+    _check_names(path, names, classes)
+    _check_templates(path, templates)
+    told = [" ".join(names.get(name, name).split()) for name in classes]
+    _refuse_alike(path, classes, told)
+    return told, tuple(templates)
+
+
+def _read(path: Path) -> dict:
+    try:
+        given = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise CcliError(f"{shown(path)} cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
+        raise CcliError(f"{shown(path)} is not JSON ({first_line(error)}); mend it or remove it") from error
+    if not isinstance(given, dict):
+        raise CcliError(f'{shown(path)}: write {{"names": {{...}}, "templates": [...]}}, each of which may be left out')
+    for key in given:
+        if key not in KEYS:
+            raise CcliError(f"{shown(path)}: there is no {key!r}; use {' and '.join(KEYS)}.{nearest(key, KEYS)}")
+    return given
+
+
+def _check_names(path: Path, names, classes: Sequence[str]) -> None:
+    if not isinstance(names, dict):
+        raise CcliError(f'{shown(path)}: write names as {{"FOLDER": "display name"}}, not {names!r}')
+    for folder, name in names.items():
+        if folder not in classes:
+            raise CcliError(
+                f"{shown(path)}: names has {folder!r}, and there is no such class folder.{nearest(folder, classes)}"
+            )
+        if not (isinstance(name, str) and name.strip() and _is_unicode(name)):
+            raise CcliError(f"{shown(path)}: the name of {folder!r} is {name!r}; write a word or several")
+
+
+def _check_templates(path: Path, templates) -> None:
+    if not isinstance(templates, list):
+        raise CcliError(f'{shown(path)}: write templates as ["a photo of a {{}}."], not {templates!r}')
+    for template in templates:
+        if not (isinstance(template, str) and _has_one_place(template) and _is_unicode(template)):
+            raise CcliError(
+                f"{shown(path)}: template {template!r}: write {{}} exactly once, where the class name belongs, and no "
+                "other brace"
+            )
+
+
+def _has_one_place(template: str) -> bool:
+    rest = template.replace("{}", "", 1)
+    return rest != template and not {"{", "}"} & set(rest)
+
+
+def _is_unicode(text: str) -> bool:
+    return text == text.encode("utf-8", "ignore").decode("utf-8")  # half a surrogate pair is no text
+
+
+def _refuse_alike(path: Path, classes: Sequence[str], told: Sequence[str]) -> None:
+    """Class texts are read without regard to capitals, and with underscores as spaces."""
+    first: dict[str, str] = {}
+    for folder, name in zip(classes, told):
+        text = " ".join(name.replace("_", " ").casefold().split())
+        if not text:
+            raise CcliError(
+                f"class folder {shown(path.parent / folder)} has no name; give it one in {shown(path)} (names)"
+            )
+        if text in first:
+            raise CcliError(
+                f"classes {shown(first[text])} and {shown(folder)} are both called {name!r}; give each a name of its "
+                f"own in {shown(path)} (names)"
+            )
+        first[text] = folder

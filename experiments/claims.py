@@ -1,0 +1,102 @@
+"""CCLI against every other method, cell by cell: python -m experiments.claims OUTPUT [OUTPUT ...] [--targets]
+
+A cell is a data set and a number of shots. Prints, for each, CCLI's accuracy, the best other method (of the means over
+seeds, so it is the luckiest of them, too), the difference to it and to zero-shot, each with a bootstrap standard error
+over test images and draws; then each method's mean over all cells that every method has, and CCLI's difference to it.
+With --targets, cells are the tests on a source's targets instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tabulate
+
+from ccli.errors import CcliError
+from ccli.results.bootstrap import Difference, difference
+from ccli.results.plots import ZERO_SHOT, method_place
+from ccli.results.records import find_records
+from ccli.results.tables import OURS
+
+Cells = dict[tuple[str, int], dict[str, list[dict[str, Any]]]]  # (data set, shots) -> trainer -> records
+
+
+def cells_of(folders: Sequence[Path], targets: bool) -> Cells:
+    """Raises CcliError where a trainer has several configurations, or nothing is there."""
+    cells: Cells = defaultdict(lambda: defaultdict(list))
+    for folder in folders:
+        for _, record in find_records(folder)[0]:
+            if ("trained_on" in record) == targets:
+                cells[record["dataset"], record["shots"]][record["trainer"]].append(record)
+    for (dataset, shots), methods in cells.items():
+        for trainer, records in methods.items():
+            if len({(r["cfg"], r["protocol"], r["backbone"]) for r in records}) > 1:
+                raise CcliError(f"{trainer} has several configurations on {dataset}, {shots} shots; give one of them")
+    cells = {key: cells[key] for key in sorted(cells) if OURS in cells[key] and len(cells[key]) > 1}
+    if not cells:
+        raise CcliError(f"no cell with {OURS} and another method; run them first")
+    return cells
+
+
+def mean(records: Sequence[dict[str, Any]]) -> float:
+    return float(np.mean([100 * r["correct"] / r["total"] for r in records]))
+
+
+def shown(found: Difference) -> str:
+    return f"{found.points:+.2f} ± {found.error:.2f}"
+
+
+def by_cell(cells: Cells) -> list[list[str]]:
+    rows = []
+    for (dataset, shots), methods in cells.items():
+        others = {name: mean(records) for name, records in methods.items() if name != OURS}
+        best = max(others, key=others.get)
+        zero = shown(difference(methods[OURS], methods[ZERO_SHOT])) if ZERO_SHOT in methods else "-"
+        rows.append([
+            f"{dataset}, {shots}", f"{mean(methods[OURS]):.2f}", f"{others[best]:.2f} ({best})",
+            shown(difference(methods[OURS], methods[best])), zero,
+        ])  # fmt: skip
+    return rows
+
+
+def over_cells(cells: Cells) -> list[list[str]]:
+    """The error of a mean over cells takes cells for independent, which those on one data set are not quite."""
+    names = sorted(set.intersection(*map(set, cells.values())), key=method_place)
+    rows = []
+    for name in names:
+        row = [name, f"{np.mean([mean(methods[name]) for methods in cells.values()]):.2f}"]
+        if name != OURS:
+            found = [difference(methods[OURS], methods[name]) for methods in cells.values()]
+            error = np.sqrt(sum(one.error**2 for one in found)) / len(found)
+            row.append(shown(Difference(float(np.mean([one.points for one in found])), float(error))))
+        rows.append(row)
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="OUTPUT")
+    parser.add_argument("--targets", action="store_true", help="tests on other data sets than the trained one")
+    args = parser.parse_args()
+    try:
+        cells = cells_of(args.folders, args.targets)
+        heads = ["data set, shots", OURS, "best other", "difference", "to zero-shot"]
+        tables = [
+            (by_cell(cells), heads),
+            (over_cells(cells), ["trainer", f"mean of {len(cells)} cells", "CCLI less it"]),
+        ]
+    except CcliError as error:
+        print(f"claims: error: {error}", file=sys.stderr)
+        return 2
+    print("\n\n".join(tabulate.tabulate(r, h, tablefmt="github", disable_numparse=True) for r, h in tables))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The README's pictures of report.py's two pages: python -m experiments.screenshots OUTPUT RUN FOLDER
+
+OUTPUT is a folder of runs, RUN that of one run of CCLI on concept_shapes. Writes FOLDER/report.png and
+FOLDER/concepts.png: the pages in Chromium, with nothing but their own filters set, cut to the sections named below, in
+256 colours to be small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from ccli.files.atomic import moved_into_place
+from tests.browser import CHROMIUM, WHY_NOT, Browser
+
+ROOT = Path(__file__).parent.parent
+MARGIN = 12  # pixels around what is shown
+WIDTHS = 900, 1200
+ACCURACY = "#tables", "#curves figure"
+# One row of the gallery, one class, and right answers of that class.
+FILTERS = {"concept-search": "star", "class-search": "striped star", "example-which": "right", "example-class": "0"}
+CONCEPTS = "#concepts", "#example-list > li"
+
+
+def choose(browser: Browser, element: str, value: str) -> None:
+    field = f"document.getElementById({json.dumps(element)})"
+    browser.evaluate(f"(e => {{ e.value = {json.dumps(value)}; e.dispatchEvent(new Event('input')) }})({field})")
+
+
+def picture(browser: Browser, first: str, last: str, target: Path) -> None:
+    """The page from the top of one element to the bottom of another."""
+    edges = [
+        browser.evaluate(f"document.querySelector({json.dumps(name)}).getBoundingClientRect().{edge} + scrollY")
+        for name, edge in ((first, "top"), (last, "bottom"))
+    ]
+    with moved_into_place(target) as scratch:
+        whole = Image.open(browser.screenshot(scratch)).convert("RGB")
+        cut = whole.crop((0, int(edges[0]) - MARGIN, whole.width, int(edges[1]) + MARGIN))
+        cut.quantize(256, dither=Image.Dither.NONE).save(scratch, "PNG", optimize=True)
+    print(f"{target}: {cut.width} x {cut.height}, {target.stat().st_size // 1000} kB")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder of runs")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run of CCLI")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the pictures go")
+    args = parser.parse_args()
+    if CHROMIUM is None:
+        print(f"screenshots: error: {WHY_NOT}", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as place:
+        pages = Path(place) / "report.html", Path(place) / "concepts.html"
+        for page, words in zip(pages, ([args.output], ["--concepts", args.run])):
+            command = [sys.executable, ROOT / "report.py", *words, "--to", page]
+            if subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL).returncode:
+                return 2
+        with Browser() as browser:
+            browser.open(pages[0], width=WIDTHS[0])
+            picture(browser, *ACCURACY, args.folder / "report.png")
+            browser.open(pages[1], width=WIDTHS[1])
+            for element, value in FILTERS.items():
+                choose(browser, element, value)
+            picture(browser, *CONCEPTS, args.folder / "concepts.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

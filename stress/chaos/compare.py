@@ -1,0 +1,75 @@
+"""What is left of a disturbed run against what an undisturbed one left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import load, load_file
+
+from ccli.errors import CcliError
+from ccli.inference.saving import load_run
+from ccli.results.records import RECORD, find_records, read_record, same_record
+
+
+def stored(out: Path) -> dict[str, bytes]:
+    """Every row of the store by its folder and key."""
+    rows = {}
+    for path in out.glob("store/*/*.safetensors"):
+        block = load_file(path)
+        for key, row in zip(block["keys"], block["features"]):
+            rows[f"{path.parent.name} {key.numpy().tobytes().hex()}"] = row.numpy().tobytes()
+    return rows
+
+
+def differences(out: Path, whole: Path) -> list[str]:
+    """Where the results of a disturbed run differ from those of the undisturbed one."""
+    found, problems = find_records(out)
+    wanted, _ = find_records(whole)
+    a, b = ({str(path.relative_to(at)): record for path, record in x} for x, at in ((found, out), (wanted, whole)))
+    different = [*problems, *(f"{name} is in one of them alone" for name in sorted(a.keys() ^ b.keys()))]
+    for name in sorted(a.keys() & b.keys()):
+        fields = [field for field in same_record(a[name], b[name]) if field != "run" and field != "config"]
+        different += [f"{name}: {field}" for field in fields + _configs(a[name], b[name], out, whole)]
+        if _classifier_differs((out / name).parent, (whole / name).parent):
+            different.append(f"the classifier beside {name}")
+    if stored(out) != stored(whole):
+        different.append("the store")
+    return different
+
+
+def _classifier_differs(one: Path, other: Path) -> bool:
+    pairs = [(one / name, other / name) for name in ("classifier.json", "classifier.safetensors")]
+    return any(b.exists() and not (a.exists() and a.read_bytes() == b.read_bytes()) for a, b in pairs)
+
+
+def _configs(a: dict, b: dict, out: Path, whole: Path) -> list[str]:
+    """Output folders are another's name for the same."""
+    one, other = json.dumps(a["config"]), json.dumps(b["config"])
+    return [] if one.replace(str(out), "") == other.replace(str(whole), "") else ["config"]
+
+
+def half_written(out: Path) -> list[str]:
+    """What a reader would take for whole and is not. Nothing may be, at any moment."""
+    wrong = []
+    for path in out.rglob(RECORD):
+        try:
+            read_record(path)
+        except CcliError as error:
+            wrong.append(str(error))
+    for path in out.rglob("classifier.json"):
+        try:
+            load_run(path.parent)
+        except CcliError as error:  # new tensors beside the facts of the attempt before are refused
+            if "does not belong" not in str(error):
+                wrong.append(str(error))
+    for path in out.glob("store/*/*.safetensors"):
+        try:
+            load(path.read_bytes())
+        except Exception as error:
+            wrong.append(f"{path}: {error}")
+    return wrong
+
+
+def leftovers(out: Path) -> list[str]:
+    return [path.name for path in out.rglob(".*") if path.name.endswith((".part", ".tmp"))]

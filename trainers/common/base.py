@@ -1,0 +1,299 @@
+"""FeatureTrainer: Dassl's hooks over stored features. A method adds check_cfg, make_head and little else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from dassl.data.datasets import build_dataset
+from dassl.engine import TrainerX
+from dassl.metrics import compute_accuracy
+
+from ccli.errors import CcliError, first_line
+from ccli.features.task import FewShotTask, Split
+from ccli.files.atomic import alone, remove_leftovers
+from ccli.fitting import selection
+from ccli.fitting.batches import FeatureBatches
+from ccli.fitting.calibration import NOT_FINITE, Calibration
+from ccli.fitting.training import at, step, train
+from ccli.results.records import is_done, read_record, write_record
+from ccli.trainers.common.checkpoints import (
+    HEAD,
+    ODD,
+    check_evaluation,
+    check_same_run,
+    folder_of_checkpoints,
+    has_checkpoint,
+    head_of,
+    read_checkpoint,
+    read_classes,
+    read_options,
+    refuse_another_record,
+    refuse_foreign_record,
+    why_no_record,
+    write_run,
+)
+from ccli.trainers.common.checks import check_common
+from ccli.trainers.common.classes import check_trainable, class_ids_of, class_subset
+from ccli.trainers.common.feature_source import check_has_text, feature_source, make_task, stamp_of_images
+from ccli.trainers.common.finalize import Confidence, Held, calibration, calibration_in, write_classifier
+from ccli.trainers.common.options import plain_config
+from ccli.trainers.common.records import evaluation_record, record_of
+
+
+def extend_cfg(cfg) -> None:
+    """Add the keys that all feature trainers share."""
+    from yacs.config import CfgNode
+
+    cfg.setdefault("PROTOCOL", "validation")  # validation | fixed | paper: what hyper-parameters are chosen on
+    cfg.setdefault("CFG_NAME", "")  # the yaml's stem, for the record
+    cfg.DATASET.setdefault("SUBSAMPLE_CLASSES", "all")
+    cfg.setdefault("FEATURES", CfgNode())
+    cfg.FEATURES.setdefault("STORE", "")  # where features are kept; CCLI_STORE or DATA/.ccli_features where empty
+    cfg.FEATURES.setdefault("PRECISION", "fp32")  # fp32 | bf16
+    cfg.FEATURES.setdefault("VIEWS", 10)  # augmented views of a training image; 0 for none
+    cfg.FEATURES.setdefault("CROP", (0.5, 1.0))  # their share of the image's area
+    cfg.FEATURES.setdefault("CROPS", 0)  # an image is the mean of this many of its views; 0: its centre crop
+    cfg.FEATURES.setdefault("TEMPLATES", "single")  # single | imagenet7 | imagenet80
+    cfg.FEATURES.setdefault("VOCABULARY", "")  # a file of text concepts; the packaged one where empty
+
+
+class FeatureTrainer(TrainerX):
+    """Trains and tests a head on features that were encoded once.
+
+    A subclass has `make_head(task)`; a gradient method also `make_optim(head, task)`; a method with something to
+    choose `select()`; and `head_from_state(state)` rebuilds a head from a checkpoint, whatever its number of classes.
+    """
+
+    uses_text = True
+    uses_concepts = False
+    uses_views = False
+    uses_shots = True  # False where nothing is learnt from images
+    reads_class_names = False  # True where a loaded head is made anew for the classes at hand
+    authors_chose_on = "test"  # test | validation | nothing (the last epoch): what PROTOCOL paper repeats
+
+    def check_cfg(self, cfg) -> None:
+        selection.check_protocol(cfg.PROTOCOL)
+        if cfg.DATASET.NAME == "FeatureBundle" and self.uses_text:
+            check_has_text(cfg.DATASET.BUNDLE, cfg.TRAINER.NAME)
+        shots = cfg.DATASET.NUM_SHOTS
+        if shots < -1 or (shots == 0 and self.uses_shots):
+            raise CcliError(
+                f"DATASET.NUM_SHOTS {shots}: {cfg.TRAINER.NAME} needs 1 or more, or -1 for the whole training set"
+            )
+        check_common(cfg)
+
+    def build_data_loader(self) -> None:
+        self.seconds: dict[str, float] = {}
+        dataset = build_dataset(self.cfg)
+        self.source = feature_source(self.cfg, dataset, self.device)
+        with self._clock("encode"):
+            self._test = self.source.test()
+            self._val = self.source.val() if self.uses_shots else None
+        self.test_loader = self._loader(self._test)
+        self.val_loader = self._loader(self._val) if self._val is not None else None
+        self.train_loader_x = self.train_loader_u = None  # made by before_train, so that evaluation encodes nothing
+        self.num_classes = dataset.num_classes
+        self.lab2cname = dict(sorted(dataset.lab2cname.items()))  # upstream's is in no order
+        self.num_source_domains = len(self.cfg.DATASET.SOURCE_DOMAINS)
+        self.dm = SimpleNamespace(
+            dataset=dataset, num_classes=self.num_classes, lab2cname=self.lab2cname, train_loader_x=None,
+            train_loader_u=None, val_loader=self.val_loader, test_loader=self.test_loader,
+        )  # fmt: skip
+        self.held, self.calibration = Held(), Calibration()
+        self.subset: torch.Tensor | None = None  # columns of the logits that are classes of this data set
+        self.loaded: tuple[str, int | None] | None = None  # what load_model was given: a run's folder, an epoch
+
+    def build_model(self) -> None:
+        """Nothing yet: the head is made from the shots by before_train, or from a checkpoint by load_model."""
+        self.head = self.optim = self.sched = None
+
+    def train(self) -> None:
+        """Alone in the output folder: another process that is given it waits, and then finds what this one has left."""
+        with alone(Path(self.output_dir)):
+            super().train()
+
+    def before_train(self) -> None:
+        plain, self.images = plain_config(self.cfg), stamp_of_images(self.dm.dataset, self.cfg)
+        options = plain | {"weights": self.source.weights, "images": self.images}
+        folder = self.cfg.RESUME or self.output_dir
+        if is_done(self.output_dir):
+            refuse_foreign_record(self.output_dir, read_record(self.output_dir), plain)
+        if has_checkpoint(folder, HEAD):
+            check_same_run(folder, options)
+        elif self.cfg.RESUME:
+            raise CcliError(f"--resume {folder}: no checkpoint there; give the output folder of an unfinished run")
+        for place in (self.output_dir, folder_of_checkpoints(self.output_dir)):
+            remove_leftovers(Path(place))
+        self._set_up()
+        write_run(self.output_dir, list(self.lab2cname.values()), class_ids_of(self.dm.dataset), options)
+        try:
+            super().before_train()
+            if self.start_epoch < 0:
+                raise ValueError(f"the checkpoint is of epoch {self.start_epoch}")
+        except (FileNotFoundError, *ODD) as error:  # a checkpoint that is gone or is none of this trainer
+            raise CcliError(
+                f"cannot resume from {folder}: {first_line(error)}; remove that folder to start anew"
+            ) from error
+        self._started = time.time()
+
+    def init_writer(self, log_dir: str) -> None:
+        """Without epochs there is no curve for TensorBoard to show, and it is not imported."""
+        if self.max_epoch:
+            super().init_writer(log_dir)
+
+    def watched(self) -> Split | None:
+        """Images that the head of each epoch is to answer; None where nothing is chosen by such."""
+        return None
+
+    def _set_up(self) -> None:
+        check_trainable(self.cfg.DATASET.NAME, self.dm.dataset, self)
+        with self._clock("encode"):
+            self.task = self.make_task()
+        self.train_loader_x = self.dm.train_loader_x = self._loader(self.task.train, train=True)
+        with self._clock("fit"):
+            self.head = self.make_head(self.task).to(self.device)
+            self.optim, self.sched = self.make_optim(self.head, self.task)
+        if self.optim is None:
+            self.max_epoch = 0
+        self.register_model(HEAD, self.head, self.optim, self.sched)
+
+    def make_task(self) -> FewShotTask:
+        """What the head is made from."""
+        return make_task(self.source, self._val, self._test, self)
+
+    def make_head(self, task: FewShotTask) -> torch.nn.Module:
+        """A module f [B, D] -> logits [B, N]; fitted already where the method needs no epochs."""
+        raise NotImplementedError
+
+    def make_optim(self, head: torch.nn.Module, task: FewShotTask):
+        """(optimiser, scheduler per step) for a gradient method."""
+        return None, None
+
+    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+        raise NotImplementedError
+
+    def fit(self, task: FewShotTask, epochs: int | None = None, watch=None) -> torch.nn.Module:
+        """A head fitted on a part of the shots, as `train()` fits it on all; `watch(epoch, head)` after each epoch."""
+        head = self.make_head(task).to(self.device)
+        optim, sched = self.make_optim(head, task)
+        if optim is None:
+            return head
+        batches = FeatureBatches(task.train, self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE, True, self.cfg.SEED)
+        with at(f"{self.cfg.TRAINER.NAME}, on a part of the shots"):
+            return train(head, batches, optim, sched, self.planned_epochs() if epochs is None else epochs, watch)
+
+    def planned_epochs(self) -> int:
+        return self.cfg.OPTIM.MAX_EPOCH
+
+    def batches_per_epoch(self, task: FewShotTask) -> int:
+        return -(-len(task.train) // self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
+
+    def chosen_on(self) -> str:
+        """What hyper-parameters are chosen on: one of ccli.results.records.SELECTED_BY."""
+        protocol = self.cfg.PROTOCOL
+        if protocol == "paper" and self.authors_chose_on != "test":
+            protocol = {"validation": "validation", "nothing": "fixed"}[self.authors_chose_on]
+        return selection.selected_by(protocol, self.task)
+
+    def held_out(self, how: str, fit=None) -> Iterator[tuple[torch.nn.Module, Split]]:
+        """Heads and images to choose on; those of folds give the temperature, too, once `set_chosen` was called."""
+        pairs = selection.held_out(how, self.task, self.head, fit or self.fit, self.cfg.SEED)
+        return self.held.through(pairs) if how == "cross-validation" else pairs
+
+    def set_chosen(self, **values: float) -> dict[str, float]:
+        """Set hyper-parameters that are buffers of the head, in it and in the heads of folds."""
+        for head in (self.head, *(head for head, _ in self.held.pairs)):
+            for name, value in values.items():
+                getattr(head, name).fill_(value)
+        return values
+
+    def select(self) -> tuple[str, dict]:
+        """Choose hyper-parameters and set them in the head: (what they were chosen on, their values)."""
+        return "none", {}
+
+    def before_epoch(self) -> None:
+        self.train_loader_x.epoch = self.epoch
+
+    def forward_backward(self, batch: dict) -> dict[str, float]:
+        with at(self.place()):
+            loss, logits = step(self.head, batch, self.optim)
+        self.update_lr()
+        return {"loss": loss.item(), "acc": float(compute_accuracy(logits, batch["label"])[0])}
+
+    def place(self) -> str:
+        """Where in training this is, for a message."""
+        return f"{self.cfg.TRAINER.NAME}, epoch {self.epoch + 1}, batch {self.batch_idx + 1}"
+
+    def after_train(self) -> None:
+        self.seconds["fit"] += time.time() - self._started
+        with self._clock("select"), at(f"{self.cfg.TRAINER.NAME}, after training"):
+            self.selected_by, self.hyper_parameters = self.select()
+            self.calibration = calibration(self)
+        self.save_model(max(self.max_epoch - 1, 0), self.output_dir)
+        for name, value in self.hyper_parameters.items():
+            print(f"{name} = {value} (selected by: {self.selected_by})")
+        with self._clock("test"):
+            super().after_train()
+        write_classifier(self)
+        if not self.cfg.TEST.NO_TEST and self.cfg.TEST.SPLIT == "test":  # a record speaks of test images
+            write_record(self.output_dir, record_of(self))
+
+    def test(self, split: str | None = None) -> float:
+        """As in Dassl. After load_model, a record of the evaluation, or a line that says why there is none."""
+        self.confidence = Confidence()
+        if self.loaded is None:
+            return super().test(split)
+        with self._clock("test"):
+            result = super().test(split)
+        reason = why_no_record(*self.loaded, self.output_dir, split or self.cfg.TEST.SPLIT)
+        if reason:
+            print(f"No record is written: {reason}")
+        else:
+            record = evaluation_record(self, self.loaded[0])
+            refuse_another_record(self.output_dir, record)
+            write_record(self.output_dir, record)
+        return result
+
+    def model_inference(self, input: torch.Tensor) -> torch.Tensor:
+        logits = self.head(input)
+        logits = logits if self.subset is None else logits[:, self.subset]
+        if not torch.isfinite(logits).all():
+            raise FloatingPointError(f"{self.cfg.TRAINER.NAME}: logits of test images are {NOT_FINITE}")
+        self.confidence.add(logits, self.calibration.temperature)
+        return logits
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load a finished run's head; where this data set has a subset of its classes, restrict the logits to them."""
+        self.loaded = (directory, epoch)
+        if not directory:
+            if self.head is None:
+                raise CcliError(f"{self.cfg.TRAINER.NAME} has nothing to evaluate: give --model-dir RUN")
+            return
+        state = read_checkpoint(Path(directory) / HEAD, epoch)
+        check_evaluation(directory, self.cfg)
+        if read_options(directory).get("weights") != self.source.weights:
+            raise CcliError(
+                f"the run in {directory} was trained on other features; evaluate it with the backbone of its training"
+            )
+        self.head = head_of(self, state, directory, self._test.features[:1])
+        if HEAD in self._models:
+            self._models[HEAD] = self.head
+        known, wanted = read_classes(directory), class_ids_of(self.dm.dataset)
+        self.calibration = calibration_in(directory)
+        same = self.reads_class_names or known == wanted
+        self.subset = None if same else class_subset(known, wanted).to(self.device)
+
+    def _loader(self, split: Split, train: bool = False) -> FeatureBatches:
+        node = self.cfg.DATALOADER.TRAIN_X if train else self.cfg.DATALOADER.TEST
+        return FeatureBatches(split, node.BATCH_SIZE, shuffle=train, seed=self.cfg.SEED)
+
+    @contextmanager
+    def _clock(self, phase: str):
+        start = time.time()
+        yield
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.time() - start

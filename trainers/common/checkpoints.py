@@ -1,0 +1,232 @@
+"""Reading a run's folder: its checkpoint, classes and options, and what can be evaluated. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from ccli.errors import CcliError, first_line
+from ccli.files.atomic import moved_into_place
+from ccli.files.regular import refuse_special
+from ccli.files.safe_load import load_checkpoint, why_refused
+from ccli.files.sealed_json import check_seal, sealed
+from ccli.results.records import RECORD, fingerprint, is_done, is_evaluation, leaves, read_record
+
+HEAD = "head"  # the name of the registered model, and of its folder of checkpoints
+RUN = "run.json"  # what a run started as: its classes and its options
+ODD = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)  # what a checkpoint of something else raises
+OF_FILES = ("DATASET.SPLIT_FILE", "MODEL.BACKBONE.FILES")  # what is known of files where they are here
+IRRELEVANT = ("TEST", "TRAIN", "USE_CUDA", "VERBOSE")  # options that a resumed run may change
+
+
+def read_checkpoint(folder: Path, epoch: int | None = None) -> dict[str, torch.Tensor]:
+    """The state_dict in OUTPUT/<name>: the best, that of an epoch, or the one that the file `checkpoint` names.
+
+    Raises:
+        CcliError: there is none, or it is not a plain checkpoint.
+    """
+    path = folder / ("model-best.pth.tar" if epoch is None else f"model.pth.tar-{epoch}")
+    if epoch is None and not path.exists() and (folder / "checkpoint").exists():
+        path = folder / Path(_pointed(folder)).name  # never a path out of the folder
+    if not path.is_file():
+        raise CcliError(f"no checkpoint {path}; --model-dir wants the output folder of a finished run")
+    try:
+        content = load_checkpoint(path)
+    except Exception as error:
+        raise CcliError(f"{path} is not a readable checkpoint: {why_refused(error)}") from error
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(x, torch.Tensor) for x in state.values()):
+        raise CcliError(f"{path} is not a readable checkpoint: its state_dict is not a dict of tensors")
+    return state
+
+
+def _pointed(folder: Path) -> str:
+    """The name in the file `checkpoint`, and below it the start of its SHA-256, which upstream's Dassl leaves out."""
+    name, *digest = (folder / "checkpoint").read_text(errors="replace").split("\n")[:2]
+    if any(digest) and digest[0] != hashlib.sha256(name.encode()).hexdigest()[:16]:
+        raise CcliError(f"{folder / 'checkpoint'} is damaged; write the name of the last checkpoint into it")
+    return name.strip()
+
+
+def has_checkpoint(folder: str, name: str) -> bool:
+    return (Path(folder) / name / "checkpoint").is_file()
+
+
+def folder_of_checkpoints(folder: str | Path) -> Path:
+    """Where a run keeps its checkpoints. Raises CcliError where something else has that name."""
+    place = Path(folder) / HEAD
+    if os.path.lexists(place) and not place.is_dir():
+        raise CcliError(f"{place} is no folder, and checkpoints go into one of that name; remove it")
+    return place
+
+
+def head_of(trainer, state: dict[str, torch.Tensor], folder: str | Path, some: torch.Tensor) -> torch.nn.Module:
+    """The head that a checkpoint's tensors are of, once it has answered `some` features [n, D].
+
+    Raises:
+        CcliError: they are of something else.
+    """
+    try:
+        head = trainer.head_from_state(state).to(trainer.device).eval()
+        with torch.inference_mode():
+            head(some)
+    except ODD as error:
+        raise CcliError(
+            f"the checkpoint in {folder} is none of {trainer.cfg.TRAINER.NAME} for these features "
+            f"({first_line(error)[:100]}); make that run again"
+        ) from error
+    return head
+
+
+def write_run(folder: str, names: list[str], ids: list[str], options: dict) -> None:
+    """Keep which class each logit stands for, and the run's options, beside the checkpoints."""
+    write_json(Path(folder) / RUN, {"classnames": names, "class_ids": ids, "options": options})
+
+
+def write_json(target: Path, content: dict) -> None:
+    """Write beside, then move into place; the folder is made if absent."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with moved_into_place(target) as scratch:
+            scratch.write_text(sealed(json.dumps(content)))
+    except OSError as error:
+        raise CcliError(
+            f"cannot write {target} ({error.strerror or error}); make room or choose another --output-dir"
+        ) from error
+
+
+def read_classes(folder: str | Path) -> list[str]:
+    """The class ids of a run's logits."""
+    return [str(name) for name in _read_run(folder, "class_ids")]
+
+
+def read_options(folder: str | Path) -> dict:
+    """The options that a run was started with, and "weights", which tells what made its features."""
+    return dict(_read_run(folder, "options"))
+
+
+def check_same_run(folder: str | Path, options: dict) -> None:
+    """Refuse to go on from checkpoints that were made with other options, or from other images.
+
+    Raises:
+        CcliError: an option differs (named), an image is another file than it was, or there is no seed, so that other
+            shots would be drawn.
+    """
+    if options.get("SEED", 0) < 0:
+        raise CcliError(f"{folder} holds an unseeded run, which nothing can resume; choose another --output-dir")
+    before, now = read_options(folder), dict(options)
+    images = before.pop("images", ""), now.pop("images", "")
+    refuse_other_options(folder, before, now)
+    if images[0] != images[1]:
+        raise other_images(folder)
+
+
+def refuse_other_options(folder: str | Path, before: dict, now: dict) -> None:
+    """Raise CcliError where two configurations differ in anything that changes the result.
+
+    A data set or weights that are not here now may still be the same.
+    """
+    if not isinstance(before, dict):
+        raise CcliError(f"{folder} holds a run whose options are not known; choose another --output-dir")
+    before, now = dict(leaves(before)), dict(leaves(now))
+    for key in sorted(before.keys() | now.keys()):
+        gone = key in OF_FILES and key not in now
+        if key.partition(".")[0] not in IRRELEVANT and before.get(key) != now.get(key) and not gone:
+            raise CcliError(
+                f"{folder} holds a run with {key} {before.get(key)!r}, not {now.get(key)!r}; "
+                "choose another --output-dir or remove that folder"
+            )
+
+
+def other_images(folder: str | Path) -> CcliError:
+    return CcliError(
+        f"{folder} holds a run on images that were other files than now (by name, size or time of change); choose "
+        "another --output-dir or remove that folder"
+    )
+
+
+def check_evaluation(folder: str | Path, cfg) -> None:
+    """Refuse to evaluate a run as what it is not.
+
+    Raises:
+        CcliError: the trainer, or the shots or the seed where they are given (not -1), are not those of the run.
+    """
+    ran = dict(leaves(read_options(folder)))
+    trainer = ran.get("TRAINER.NAME", cfg.TRAINER.NAME)
+    if trainer != cfg.TRAINER.NAME:
+        raise CcliError(f"{folder} holds a run of {trainer}, not of {cfg.TRAINER.NAME}; give --trainer {trainer}")
+    for key, given in (("DATASET.NUM_SHOTS", cfg.DATASET.NUM_SHOTS), ("SEED", cfg.SEED)):
+        if given >= 0 and given != ran.get(key, given):
+            raise CcliError(f"{folder} holds a run with {key} {ran[key]}, not {given}; give the run's, or leave it out")
+
+
+def why_no_record(run: str, epoch: int | None, folder: str, split: str) -> str:
+    """Why evaluating `run` at `epoch` on `split` leaves no record in `folder`; "" where it does leave one."""
+    if split != "test":
+        return f"TEST.SPLIT is {split}, and a record speaks of test images"
+    if not run:
+        return "it would be of a finished run; give --model-dir RUN"
+    if epoch is not None and not _is_last(Path(run), epoch):
+        return f"it would be of the run as it ended; leave out --load-epoch {epoch}"
+    if not is_done(run):
+        return f"{run} has no readable {RECORD}; finish that run"
+    if (Path(folder) / RUN).exists():
+        return f"{folder} is a training run's own folder; give another --output-dir"
+    return ""
+
+
+def _is_last(run: Path, epoch: int) -> bool:
+    """Whether an epoch's checkpoint is that of the run's end."""
+    pointer = run / HEAD / "checkpoint"
+    return pointer.is_file() and _pointed(pointer.parent) == f"model.pth.tar-{epoch}"
+
+
+def refuse_another_record(folder: str | Path, record: dict) -> None:
+    """Refuse to write a record over that of something else.
+
+    Raises:
+        CcliError: `folder` holds the record of another data set, method, number of shots, seed or source.
+    """
+    if not is_done(folder):
+        return
+    there = read_record(folder)
+    for key in ("dataset", "trainer", "cfg", "shots", "seed", "trained_on"):
+        if there.get(key) != record.get(key):
+            raise CcliError(
+                f"{folder} holds a record with {key} {there.get(key)!r}, not {record.get(key)!r}; choose another "
+                "--output-dir or remove that folder"
+            )
+
+
+def refuse_foreign_record(folder: str | Path, record: dict, config: dict) -> None:
+    """Refuse to train where the record of an evaluation is, or that of a run with other options.
+
+    Raises:
+        CcliError: one of these.
+    """
+    if is_evaluation(record):
+        raise CcliError(f"{folder} holds the record of an evaluation; choose another --output-dir")
+    refuse_other_options(folder, record["config"], config)
+
+
+def is_evaluated(run: str, folder: str) -> bool:
+    """Whether the record in `folder` is of `run` as it is now: of the same record, which is not newer."""
+    written = [(Path(place) / RECORD).stat().st_mtime_ns for place in (run, folder)]
+    return written[0] <= written[1] and read_record(folder).get("run") == fingerprint(read_record(run))
+
+
+def _read_run(folder: str | Path, key: str):
+    path = Path(folder) / RUN
+    refuse_special(path)
+    try:
+        text = path.read_text()
+        check_seal(text)
+        return json.loads(text)[key]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CcliError(
+            f"{path} is missing or damaged ({type(error).__name__}); it is written when a run starts"
+        ) from error
