@@ -22,7 +22,7 @@ setup(
     install_requires=[
         *("numpy>=1.26", "torch>=2.6", "open_clip_torch>=3.0", "safetensors>=0.4", "filelock>=3.12", "PyYAML>=6"),
         *("pillow>=10", "scikit-learn>=1.6", "threadpoolctl>=3", "scipy>=1.10", "tabulate>=0.9", "tqdm>=4.66"),
-        *("yacs>=0.1.8", "gdown>=6.5"),
+        *("yacs>=0.1.8", "gdown>=6.5", "msgspec>=0.19"),
     ],
     extras_require={
         "ray": ["ray>=2.52"],  # sweeps on a cluster; older ones have no token that keeps strangers out
@@ -35,6 +35,7 @@ setup(
             "ray==2.60.0",
             "scikit-image==0.26.0",
             "hypothesis==6.170.17",
+            "import-linter==2.17",
         ],
     },
 )
