@@ -1,0 +1,84 @@
+"""Packages outside this project that add trainers, data sets and heads, named in the environment variable CCLI_PLUGINS.
+
+    CCLI_PLUGINS=my_method,/home/me/other_method python sweep.py --trainers CCLI MyMethod ...
+
+A name is an importable package; a path is a folder that is one. All modules at the top of a package are imported, so
+that trainers and data sets register themselves. Its yaml files lie in PACKAGE/configs/TRAINER/CFG.yaml. Nothing is
+imported that the variable does not name: a file that is read can never add to it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from ccli.errors import CcliError, first_line
+
+VARIABLE = "CCLI_PLUGINS"
+
+
+def packages() -> list[ModuleType]:
+    """The packages that CCLI_PLUGINS names, imported.
+
+    Raises:
+        CcliError: one cannot be imported (named).
+    """
+    return [_package(name.strip()) for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
+
+
+def modules() -> list[ModuleType]:
+    """Every module at the top of these packages, imported.
+
+    Raises:
+        CcliError: one cannot be imported (named).
+    """
+    found = []
+    for package in packages():
+        names = [one.name for one in pkgutil.iter_modules(package.__path__) if not one.ispkg]
+        found += [_import(f"{package.__name__}.{name}") for name in names]
+    return found
+
+
+def is_plugin(module: str) -> bool:
+    """Whether a module's full name lies in one of these packages; only names are compared."""
+    return module.partition(".")[0] in {package.__name__ for package in packages()}
+
+
+def config_folders(trainer: str) -> list[Path]:
+    """The folders with a trainer's yaml files in these packages."""
+    places = [Path(place) / "configs" / trainer for package in packages() for place in package.__path__]
+    return [place for place in places if place.is_dir()]
+
+
+def trainers() -> list[str]:
+    """The trainers that these packages have yaml files for, by name."""
+    places = [Path(place) / "configs" for package in packages() for place in package.__path__]
+    return sorted({folder.name for place in places if place.is_dir() for folder in place.iterdir() if folder.is_dir()})
+
+
+def _package(name: str) -> ModuleType:
+    if os.sep in name:
+        folder = Path(name).expanduser().absolute()
+        if not folder.is_dir():
+            raise CcliError(f"{VARIABLE}: there is no folder {folder}; give a package's name or its folder")
+        if str(folder.parent) not in sys.path:
+            sys.path.append(str(folder.parent))
+        name = folder.name
+    package = _import(name)
+    if not hasattr(package, "__path__"):
+        raise CcliError(f"{VARIABLE}: {name} is a module, not a package; give the folder that holds it")
+    return package
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # whatever the plugin's own code raises
+        raise CcliError(
+            f"{VARIABLE}: {name} cannot be imported ({type(error).__name__}: {first_line(error)}); fix it, or leave it "
+            "out of the variable"
+        ) from error
