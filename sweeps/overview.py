@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ccli.errors import CcliError
 from ccli.results.records import FAILURE, RECORD, read_record
-from ccli.results.tables import results_table
+from ccli.results.table_formats import results_table
 from ccli.sweeps.execute import Outcome, holds_its_record
 from ccli.sweeps.plan import Run, claimed_twice
 

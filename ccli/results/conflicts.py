@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ccli.errors import CcliError
+from ccli.results.methods import METHODS
 from ccli.results.records import is_evaluation, leaves, same_record
 
 # Options that differ from seed to seed, or from machine to machine, without the result being of another experiment.
@@ -92,9 +93,7 @@ def different_options(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, s
 
 def _of_other_trainers(trainer: str) -> tuple[str, ...]:
     """Beginnings of the options that only other trainers of this project read."""
-    from ccli.results.plots import LOOKS  # which imports this module's users
-
-    return tuple(f"TRAINER.{name.upper()}." for name in LOOKS if trainer in LOOKS and name != trainer)
+    return tuple(f"TRAINER.{name.upper()}." for name in METHODS if trainer in METHODS and name != trainer)
 
 
 def _cell(record: dict[str, Any]) -> str:
