@@ -32,7 +32,7 @@ def facts(method: Method):
 
 def test_the_built_in_methods_have_these_facts_and_this_order():
     assert [(name, facts(method)) for name, method in METHODS.items()] == list(FACTS.items())
-    assert TRAINERS == tuple(FACTS) and sorted(TRAINERS) == FOLDERS
+    assert tuple(FACTS) == TRAINERS and sorted(TRAINERS) == FOLDERS
 
 
 @pytest.mark.parametrize("name", FACTS)

@@ -20,8 +20,9 @@ from ccli.fitting import selection
 from ccli.fitting.batches import FeatureBatches
 from ccli.fitting.calibration import NOT_FINITE, Calibration
 from ccli.fitting.training import at, step, train
+from ccli.results.identity import folder_state
 from ccli.results.methods import Method
-from ccli.results.records import is_done, read_record, write_record
+from ccli.results.records import write_record
 from ccli.trainers.common.checkpoints import (
     HEAD,
     ODD,
@@ -121,8 +122,7 @@ class FeatureTrainer(TrainerX):
         plain, self.images = plain_config(self.cfg), stamp_of_images(self.dm.dataset, self.cfg)
         options = plain | {"weights": self.source.weights, "images": self.images}
         folder = self.cfg.RESUME or self.output_dir
-        if is_done(self.output_dir):
-            refuse_foreign_record(self.output_dir, read_record(self.output_dir), plain)
+        refuse_foreign_record(self.output_dir, folder_state(self.output_dir, lambda: plain))
         if has_checkpoint(folder, HEAD):
             check_same_run(folder, options)
         elif self.cfg.RESUME:
