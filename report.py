@@ -85,9 +85,9 @@ def read_runs(folders: list[str]) -> tuple[Found, list[str]]:
 
 def in_order(found: Found) -> Found:
     """Methods as papers list them, zero-shot first and CCLI last, which is the order of lines in the tables."""
-    from ccli.results.plots import method_place
+    from ccli.results.methods import method_order
 
-    return sorted(found, key=lambda f: (*method_place(f[1]["trainer"]), f[1]["protocol"] == "paper"))
+    return sorted(found, key=lambda f: (*method_order(f[1]["trainer"]), f[1]["protocol"] == "paper"))
 
 
 def one_a_place(found: Found) -> tuple[Found, list[str]]:

@@ -212,31 +212,29 @@ def is_done(cfg, args: argparse.Namespace) -> bool:
     Raises:
         CcliError: it holds a record of other options, or that of an evaluation where a run is to be trained.
     """
-    from ccli.results.records import RECORD, read_record
+    from ccli.results.identity import folder_state
     from ccli.trainers.common.checkpoints import (
         is_evaluated,
         other_images,
+        refuse_differing,
         refuse_foreign_record,
-        refuse_other_options,
         why_no_record,
     )
     from ccli.trainers.common.feature_source import are_its_images
     from ccli.trainers.common.options import plain_config
 
-    if not (Path(cfg.OUTPUT_DIR) / RECORD).exists():
-        return False
-    if args.eval_only and why_no_record(args.model_dir, args.load_epoch, cfg.OUTPUT_DIR, cfg.TEST.SPLIT):
-        return False
-    try:
-        record = read_record(cfg.OUTPUT_DIR)
-    except CcliError as error:
-        print(f"{error}: it is made again", file=sys.stderr)
+    found = folder_state(cfg.OUTPUT_DIR, lambda: plain_config(cfg))
+    if found.problem:
+        print(f"{found.problem}: it is made again", file=sys.stderr)
+    if found.record is None:
         return False
     if args.eval_only:
-        refuse_other_options(cfg.OUTPUT_DIR, record["config"], plain_config(cfg))
-        return are_its_images(cfg, record, trained=False) and is_evaluated(args.model_dir, cfg.OUTPUT_DIR)
-    refuse_foreign_record(cfg.OUTPUT_DIR, record, plain_config(cfg))
-    if not are_its_images(cfg, record):
+        if why_no_record(args.model_dir, args.load_epoch, cfg.OUTPUT_DIR, cfg.TEST.SPLIT):
+            return False
+        refuse_differing(cfg.OUTPUT_DIR, found.differing)
+        return are_its_images(cfg, found.record, trained=False) and is_evaluated(args.model_dir, cfg.OUTPUT_DIR)
+    refuse_foreign_record(cfg.OUTPUT_DIR, found)
+    if not are_its_images(cfg, found.record):
         raise other_images(cfg.OUTPUT_DIR)
     return True
 

@@ -20,9 +20,8 @@ import tabulate
 
 from ccli.errors import CcliError
 from ccli.results.bootstrap import Difference, difference
-from ccli.results.plots import ZERO_SHOT, method_place
+from ccli.results.methods import OURS, ZERO_SHOT, method_order
 from ccli.results.records import find_records
-from ccli.results.tables import OURS
 
 Cells = dict[tuple[str, int], dict[str, list[dict[str, Any]]]]  # (data set, shots) -> trainer -> records
 
@@ -67,7 +66,7 @@ def by_cell(cells: Cells) -> list[list[str]]:
 
 def over_cells(cells: Cells) -> list[list[str]]:
     """The error of a mean over cells takes cells for independent, which those on one data set are not quite."""
-    names = sorted(set.intersection(*map(set, cells.values())), key=method_place)
+    names = sorted(set.intersection(*map(set, cells.values())), key=method_order)
     rows = []
     for name in names:
         row = [name, f"{np.mean([mean(methods[name]) for methods in cells.values()]):.2f}"]

@@ -29,8 +29,8 @@ import tabulate
 
 from ccli.errors import CcliError
 from ccli.inference.saving import load_run
+from ccli.results.methods import OURS
 from ccli.results.records import read_record
-from ccli.results.tables import OURS
 from ccli.sweeps.execute import train_script
 from ccli.sweeps.plan import Grid, Run, runs_of
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, TextIO
 from tqdm import tqdm
 
 from ccli.errors import CcliError
-from ccli.results.records import FAILURE, RECORD, read_record
-from ccli.results.tables import results_table
+from ccli.results.identity import State, folder_state
+from ccli.results.records import FAILURE, read_record
+from ccli.results.table_formats import results_table
 from ccli.sweeps.execute import Outcome, holds_its_record
 from ccli.sweeps.plan import Run, claimed_twice
 
@@ -40,7 +41,7 @@ class Plan:
                 self.done.append(run)
             else:
                 self.to_do.append(run)
-                self.unfinished += (run.folder / "run.json").exists() and not (run.folder / RECORD).exists()
+                self.unfinished += folder_state(run.folder).state is State.UNFINISHED
 
 
 def print_plan(plan: Plan, missing: Sequence[Missing], problems: dict[str, str], file: TextIO) -> None:

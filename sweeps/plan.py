@@ -13,13 +13,12 @@ from typing import NamedTuple
 
 from ccli.errors import CcliError, nearest
 from ccli.features.image_folder import name_of, place_of
-from ccli.results.plots import LOOKS
+from ccli.results.methods import METHODS, method_of
 from ccli.results.tables import shots_name
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 FOLDERS = sorted(path.name for path in (CONFIGS / "trainers").iterdir())
-TRAINERS = (*LOOKS, *(name for name in FOLDERS if name not in LOOKS))  # in the order of tables and legends
-NEED_IMAGES = ("CoOp",)  # not for bundles, which have no text tower
+TRAINERS = (*METHODS, *(name for name in FOLDERS if name not in METHODS))  # in the order of tables and legends
 STAND_FOR = {
     "feature_bundle": "bundle: give the path of yours (.npz)", "folder": "folder of pictures: give the path of yours",
 }  # fmt: skip
@@ -87,7 +86,7 @@ def runs_of(grid: Grid) -> list[Run]:
     for dataset in _each_once(grid.datasets):
         is_bundle = dataset.endswith(".npz")
         for trainer in grid.trainers:
-            if is_bundle and trainer in NEED_IMAGES:
+            if is_bundle and method_of(trainer).needs_text_tower:
                 print(f"{trainer} is left out on {dataset}: a bundle has no text tower", file=sys.stderr)
                 continue
             for shots, seed, variant in itertools.product(grid.shots, grid.seeds, grid.variants):

@@ -13,6 +13,7 @@ from ccli.features.task import FewShotTask
 from ccli.fitting import selection
 from ccli.fitting.training import adamw_cosine
 from ccli.methods import concept_inference
+from ccli.results.methods import METHODS
 from ccli.trainers.common.base import FeatureTrainer
 from ccli.trainers.common.base import extend_cfg as extend_base
 from ccli.trainers.common.checks import are_numbers
@@ -49,8 +50,8 @@ def extend_cfg(cfg) -> None:
 class CCLI(FeatureTrainer):
     """Visual concepts from the shots, images on them, a network that infers the class, fused with zero-shot."""
 
+    method = METHODS["CCLI"]
     uses_concepts = True
-    uses_views = True
 
     def check_cfg(self, cfg) -> None:
         super().check_cfg(cfg)

@@ -8,6 +8,7 @@ from dassl.engine import TRAINER_REGISTRY
 from ccli.errors import CcliError
 from ccli.features.task import FewShotTask
 from ccli.methods import clip_adapter
+from ccli.results.methods import METHODS
 from ccli.trainers.common.base import extend_cfg as extend_base
 from ccli.trainers.common.gradient import GradientTrainer
 
@@ -24,6 +25,7 @@ def extend_cfg(cfg) -> None:
 
 @TRAINER_REGISTRY.register()
 class CLIPAdapter(GradientTrainer):
+    method = METHODS["CLIPAdapter"]
     default_epochs = 200
 
     def check_cfg(self, cfg) -> None:

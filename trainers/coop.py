@@ -13,6 +13,7 @@ from ccli.features.task import FewShotTask
 from ccli.inference.coop_checkpoints import read_context
 from ccli.methods import context_optimization
 from ccli.methods.context_optimization import POSITIONS
+from ccli.results.methods import METHODS
 from ccli.trainers.common.base import extend_cfg as extend_base
 from ccli.trainers.common.gradient import GradientTrainer
 
@@ -38,6 +39,7 @@ def extend_cfg(cfg) -> None:
 class CoOp(GradientTrainer):
     """Trains through the text tower, on image features from the store."""
 
+    method = METHODS["CoOp"]
     uses_text = False
     reads_class_names = True
 

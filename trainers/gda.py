@@ -9,6 +9,7 @@ from ccli.errors import CcliError
 from ccli.features.task import FewShotTask
 from ccli.fitting import selection
 from ccli.methods import gda
+from ccli.results.methods import METHODS
 from ccli.trainers.common.base import FeatureTrainer
 from ccli.trainers.common.base import extend_cfg as extend_base
 
@@ -24,8 +25,7 @@ def extend_cfg(cfg) -> None:
 
 @TRAINER_REGISTRY.register()
 class GDA(FeatureTrainer):
-    uses_views = True
-    authors_chose_on = "validation"
+    method = METHODS["GDA"]
 
     def check_cfg(self, cfg) -> None:
         super().check_cfg(cfg)

@@ -10,6 +10,7 @@ from ccli.features.task import FewShotTask
 from ccli.fitting import selection
 from ccli.fitting.training import correct
 from ccli.methods import linear_probe
+from ccli.results.methods import METHODS
 from ccli.trainers.common.base import FeatureTrainer
 from ccli.trainers.common.base import extend_cfg as extend_base
 
@@ -25,8 +26,8 @@ def extend_cfg(cfg) -> None:
 
 @TRAINER_REGISTRY.register()
 class LinearProbe(FeatureTrainer):
+    method = METHODS["LinearProbe"]
     uses_text = False
-    authors_chose_on = "validation"
 
     def check_cfg(self, cfg) -> None:
         super().check_cfg(cfg)

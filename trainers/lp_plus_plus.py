@@ -10,6 +10,7 @@ from ccli.features.task import FewShotTask
 from ccli.fitting import selection
 from ccli.fitting.training import correct
 from ccli.methods import lp_plus_plus
+from ccli.results.methods import METHODS
 from ccli.trainers.common.base import FeatureTrainer
 from ccli.trainers.common.base import extend_cfg as extend_base
 
@@ -25,8 +26,7 @@ def extend_cfg(cfg) -> None:
 
 @TRAINER_REGISTRY.register()
 class LPPlusPlus(FeatureTrainer):
-    uses_views = True  # the first, as the authors train on one augmented pass
-    authors_chose_on = "validation"
+    method = METHODS["LPPlusPlus"]
 
     def check_cfg(self, cfg) -> None:
         super().check_cfg(cfg)

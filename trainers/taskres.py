@@ -8,6 +8,7 @@ from dassl.engine import TRAINER_REGISTRY
 from ccli.errors import CcliError
 from ccli.features.task import FewShotTask
 from ccli.methods import task_residual
+from ccli.results.methods import METHODS
 from ccli.trainers.common.base import extend_cfg as extend_base
 from ccli.trainers.common.gradient import GradientTrainer
 
@@ -24,6 +25,8 @@ def extend_cfg(cfg) -> None:
 
 @TRAINER_REGISTRY.register()
 class TaskRes(GradientTrainer):
+    method = METHODS["TaskRes"]
+
     def check_cfg(self, cfg) -> None:
         super().check_cfg(cfg)
         if cfg.TRAINER.TASKRES.RESIDUAL_SCALE < 0:

@@ -9,6 +9,7 @@ from ccli.features.task import FewShotTask
 from ccli.fitting import selection
 from ccli.fitting.training import adamw_cosine
 from ccli.methods import tip_adapter
+from ccli.results.methods import METHODS
 from ccli.trainers.common.base import FeatureTrainer, extend_cfg
 from ccli.trainers.common.gradient import GradientTrainer
 
@@ -21,8 +22,6 @@ class _Cache:
     """What both have: a cache built with the authors' constants, and their grid over beta and alpha."""
 
     trainable = False
-    authors_chose_on = "test"
-    uses_views = True
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         return tip_adapter.build(task, self._constants().alpha, TRAINING_BETA, self.trainable)
@@ -45,6 +44,8 @@ class _Cache:
 
 @TRAINER_REGISTRY.register()
 class TipAdapter(_Cache, FeatureTrainer):
+    method = METHODS["TipAdapter"]
+
     def select(self) -> tuple[str, dict]:
         how = self.chosen_on()
         return how, self.choose_weights(how, self.fit)
@@ -52,6 +53,7 @@ class TipAdapter(_Cache, FeatureTrainer):
 
 @TRAINER_REGISTRY.register()
 class TipAdapterF(_Cache, GradientTrainer):
+    method = METHODS["TipAdapterF"]
     trainable = True
 
     def authors_epochs(self) -> int:

@@ -7,6 +7,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from ccli.features.task import FewShotTask
 from ccli.methods.zero_shot import ZeroShot
+from ccli.results.methods import METHODS
 from ccli.trainers.common.base import FeatureTrainer, extend_cfg
 
 __all__ = ["ZeroshotCLIP", "extend_cfg"]
@@ -16,7 +17,7 @@ __all__ = ["ZeroshotCLIP", "extend_cfg"]
 class ZeroshotCLIP(FeatureTrainer):
     """Needs no run to load: `--eval-only` without `--model-dir` works."""
 
-    uses_shots = False
+    method = METHODS["ZeroshotCLIP"]
     reads_class_names = True
 
     def build_model(self) -> None:

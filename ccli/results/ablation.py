@@ -8,6 +8,8 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from ccli.errors import CcliError
+from ccli.results.methods import METHODS, OURS
+from ccli.results.plots import clean, style
 from ccli.results.records import leaves
 from ccli.results.tables import mean_std
 
@@ -113,9 +115,7 @@ def short(option: str) -> str:
 
 def ablation_figure(lines: Sequence[AblationLine], title: str):
     """One row a value, grouped by option: means with error bars, and a line at the method. A matplotlib Figure."""
-    from ccli.results.plots import LOOKS, _style, clean
-
-    with _style():
+    with style():
         from matplotlib.figure import Figure
 
         found = Figure(figsize=(6.2, 1.1 + 0.24 * len(lines)), layout="constrained")
@@ -124,12 +124,14 @@ def ablation_figure(lines: Sequence[AblationLine], title: str):
         for line in lines:
             y -= 1.0 if line.option == before else 1.7
             ours, before = line.difference is None, line.option
-            colour, marker = LOOKS["CCLI" if ours else "LinearProbe"]
-            axes.errorbar([line.mean], [y], xerr=[line.std], color=colour, marker=marker, markersize=5, capsize=2.5)
+            look = METHODS[OURS if ours else "LinearProbe"]
+            axes.errorbar(
+                [line.mean], [y], xerr=[line.std], color=look.colour, marker=look.marker, markersize=5, capsize=2.5
+            )
             places.append(y)
             labels.append(clean(f"{short(line.option)} {line.value}"))
         method = next(line.mean for line in lines if line.difference is None)
-        axes.axvline(method, color=LOOKS["CCLI"][0], linestyle="--", linewidth=1)
+        axes.axvline(method, color=METHODS[OURS].colour, linestyle="--", linewidth=1)
         axes.set_yticks(places, labels, fontsize=8)
         axes.set_xlabel("Accuracy (%)")
         axes.set_title(clean(title), fontsize=11)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ccli.errors import CcliError
-from ccli.results.records import is_evaluation, leaves, same_record
+from ccli.results.identity import differing_options
+from ccli.results.records import is_evaluation, same_record
 
-# Options that differ from seed to seed, or from machine to machine, without the result being of another experiment.
-FREE = ("SEED", "OUTPUT_DIR", "RESUME", "TEST", "TRAIN", "USE_CUDA", "VERBOSE")
-FREE_BELOW = ("DATASET.ROOT", "FEATURES.STORE", "DATALOADER.NUM_WORKERS")
-PICKS = "DATASET.PICKS"  # published lists of picks are one for each seed
 REMEDY = "give runs with other options a VARIANT of their own, or make one table for each"
 
 
@@ -57,44 +54,18 @@ def refuse_another_test_set(record: dict[str, Any], other: dict[str, Any]) -> No
 
 
 def refuse_other_options(record: dict[str, Any], other: dict[str, Any]) -> None:
-    """Raises Clash where two seeds of one cell were made with different options."""
-    differing = different_options(other, record)
+    """Raises Clash where two seeds of one cell were made with different options, as far as records tell."""
+    configs = [r.get("config") for r in (other, record)]
+    if not all(isinstance(config, dict) for config in configs):
+        return
+    differing = differing_options(*configs, across_seeds=True)
     if differing:
-        key, before, now = differing[0]
+        option, before, now = differing[0]
         more = f", and {len(differing) - 1} more" if len(differing) > 1 else ""
         raise Clash(
-            f"{_seeds(record, other)} were made with different options ({key} {before} and {now}{more}); {REMEDY}",
+            f"{_seeds(record, other)} were made with different options ({option} {before} and {now}{more}); {REMEDY}",
             other, record,
         )  # fmt: skip
-
-
-def different_options(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """(option, its value in a, its value in b) for each that tells two experiments apart.
-
-    Configurations that are a text are not compared.
-    """
-    configs = [record.get("config") for record in (a, b)]
-    if not all(isinstance(config, dict) for config in configs):
-        return []
-    kept = [{key: value for key, value in config.items() if key not in FREE} for config in configs]
-    if kept[0] == kept[1]:  # which is quick, and most often so
-        return []
-    first, second = (dict(leaves(config)) for config in kept)
-    foreign = _of_other_trainers(a["trainer"])
-    found = []
-    for key in sorted(first.keys() | second.keys()):
-        before, now = first.get(key), second.get(key)
-        alike = before == now or (key == PICKS and before and now)
-        if not alike and not key.startswith((*FREE_BELOW, *foreign)):
-            found.append((key, *("not set" if value is None else repr(value) for value in (before, now))))
-    return found
-
-
-def _of_other_trainers(trainer: str) -> tuple[str, ...]:
-    """Beginnings of the options that only other trainers of this project read."""
-    from ccli.results.plots import LOOKS  # which imports this module's users
-
-    return tuple(f"TRAINER.{name.upper()}." for name in LOOKS if trainer in LOOKS and name != trainer)
 
 
 def _cell(record: dict[str, Any]) -> str:

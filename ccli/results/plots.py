@@ -17,23 +17,16 @@ from typing import Any, NamedTuple
 from ccli.errors import CcliError
 from ccli.files.atomic import moved_into_place
 from ccli.results.aggregate import HALVES, Cells, Row, Task, collect, row_names, rows_of
+from ccli.results.methods import ZERO_SHOT, method_of, method_order
 from ccli.results.records import is_evaluation
 from ccli.results.tables import mean_std
 
-ZERO_SHOT = "ZeroshotCLIP"  # takes no shots, whatever number its runs were given
-LOOKS = {  # in the order of legends; the last is drawn on top
-    ZERO_SHOT: ("#808080", "*"),
-    "LinearProbe": ("#0072B2", "s"),
-    "CLIPAdapter": ("#009E73", "v"),
-    "TipAdapter": ("#CC79A7", "^"),
-    "TipAdapterF": ("#AA4499", "D"),
-    "TaskRes": ("#2B9BC4", "P"),
-    "LPPlusPlus": ("#A08000", "X"),
-    "GDA": ("#7A6FF0", "h"),
-    "CoOp": ("#8F6A4F", "<"),
-    "CCLI": ("#D55E00", "o"),
-}
-SPARE = (("#C43C39", ">"), ("#4C7A1E", "p"), ("#5F7285", "d"), ("#B8652A", "8"))  # for trainers that are not above
+SPARE = (
+    ("#C43C39", ">"),
+    ("#4C7A1E", "p"),
+    ("#5F7285", "d"),
+    ("#B8652A", "8"),
+)  # for methods without their own
 LINES = ("-", ":", "-.", (0, (1, 3)))  # of a trainer's settings and backbones; protocol paper is dashed
 SHORTEST = 1e-3  # seconds; records are rounded to it
 RC = {
@@ -131,14 +124,8 @@ def _seconds(
     return {key: sum(values) / len(values) for key, values in found.items()}
 
 
-def method_place(trainer: str) -> tuple[float, str]:
-    """A sort key: known methods in the order of LOOKS, others by name before CCLI, which comes last."""
-    known = list(LOOKS)
-    return (known.index(trainer) if trainer in LOOKS else len(known) - 1.5), trainer
-
-
 def _order(row: Row) -> tuple:
-    return *method_place(row.trainer), row
+    return *method_order(row.trainer), row
 
 
 def _untied(row: Row) -> Row:
@@ -149,9 +136,11 @@ def _untied(row: Row) -> Row:
 def _looks(rows: Iterable[Row]) -> dict[Row, Look]:
     """How each row is drawn: colour and mark are the trainer's, the line tells its settings apart."""
     looks, ordered = {}, sorted({_untied(row) for row in rows}, key=_order)
-    strangers = list(dict.fromkeys(row.trainer for row in ordered if row.trainer not in LOOKS))
+    plain = list(dict.fromkeys(row.trainer for row in ordered if not method_of(row.trainer).colour))
     for row in ordered:
-        colour, marker = LOOKS.get(row.trainer) or SPARE[strangers.index(row.trainer) % len(SPARE)]
+        method = method_of(row.trainer)
+        spare = SPARE[plain.index(row.trainer) % len(SPARE)] if row.trainer in plain else ()
+        colour, marker = spare or (method.colour, method.marker)
         settings = [other for other in ordered if other.trainer == row.trainer and other.protocol != "paper"]
         paper = row.protocol == "paper"
         line = "--" if paper else LINES[settings.index(row) % len(LINES)]
@@ -204,7 +193,7 @@ def curves(series: Series, title: str, looks: dict[Row, Look] | None = None):
     Returns:
         a matplotlib Figure.
     """
-    with _style():
+    with style():
         names, rows = row_names(list(series)), sorted(series, key=_order)
         looks = looks or _looks(rows)
         places = _places({shots for row in rows if row.trainer != ZERO_SHOT for shots in series[row]})
@@ -256,7 +245,7 @@ def against_time(series: Series, seconds: dict[tuple[Row, int], float], looks: d
     Returns:
         a matplotlib Figure.
     """
-    with _style():
+    with style():
         from matplotlib import ticker
 
         rows = sorted((row for row in series if any((row, n) in seconds for n in series[row])), key=_order)
@@ -282,9 +271,10 @@ def against_time(series: Series, seconds: dict[tuple[Row, int], float], looks: d
     return found
 
 
-def _style():
-    _, style = _matplotlib()
-    return style.context(["default", RC])
+def style():
+    """A context in which figures have this project's style, whatever the user's is."""
+    _, matplotlib_style = _matplotlib()
+    return matplotlib_style.context(["default", RC])
 
 
 def _safe(name: str, used: set[str]) -> str:
@@ -310,7 +300,7 @@ def save(found: Sequence[Plot], folder: str | Path) -> list[Path]:
         for plot in found:
             for suffix, options in (("pdf", {"metadata": {"CreationDate": None}}), ("png", {"dpi": 200})):
                 paths.append(folder / f"{plot.stem}.{suffix}")
-                with moved_into_place(paths[-1]) as scratch, _style():
+                with moved_into_place(paths[-1]) as scratch, style():
                     plot.figure.savefig(scratch, format=suffix, **options)
     except OSError as error:
         raise CcliError(

@@ -269,13 +269,21 @@ def is_done(folder: str | Path) -> bool:
     Raises:
         CcliError: the disk does not say, so that there may be a result which must not be written over.
     """
+    return try_record(folder)[0] is not None
+
+
+def try_record(folder: str | Path) -> tuple[dict[str, Any] | None, str]:
+    """(the record of the run in a folder, ""), or (None, what is wrong with it).
+
+    Raises:
+        CcliError: the disk does not say, so that there may be a result which must not be written over.
+    """
     try:
-        read_record(Path(folder) / RECORD)
+        return read_record(Path(folder) / RECORD), ""
     except CcliError as error:
         if isinstance(error.__cause__, OSError):
             raise
-        return False
-    return True
+        return None, str(error)
 
 
 def find_records(root: str | Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[str]]:

@@ -6,15 +6,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from ccli.errors import CcliError, nearest
 from ccli.results.aggregate import PAPER, PUBLISHED
-
-if TYPE_CHECKING:  # ccli.results.tables imports this module
-    from ccli.results.paired import PairedTest
-    from ccli.results.tables import Cell, Gain, Line, Table
+from ccli.results.paired import PairedTest
+from ccli.results.published import Published
+from ccli.results.tables import Cell, Gain, Line, Table, build_table
 
 FORMATS = ("github", "simple", "latex", "csv", "json")
 MISSING = "-"
@@ -96,6 +95,14 @@ def render(table: Table, fmt: str = "github", paired: Sequence[PairedTest] | Non
     elif paired is not None:
         parts.append(style.escape(UNPAIRED_NOTE))
     return "\n\n".join(parts)
+
+
+def results_table(
+    records: Iterable[dict[str, Any]], columns: str | None = None, fmt: str = "github", against: str = "",
+    published: Iterable[Published] = (),
+) -> str:  # fmt: skip
+    """`ccli.results.tables.build_table` and `render` in one call; errors are theirs."""
+    return render(build_table(records, columns, against, published), fmt)
 
 
 def _cell_text(cell: Cell | None, style: _Style) -> str:

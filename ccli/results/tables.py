@@ -26,11 +26,10 @@ from ccli.results.aggregate import (  # fmt: skip
     source_of,
     targets_of,
 )
+from ccli.results.methods import OURS, method_order
 from ccli.results.published import Published
 from ccli.results.records import is_evaluation
-from ccli.results.table_formats import render
 
-OURS = "CCLI"  # the trainer that is compared with the best of the others
 DAGGER = PAPER
 FOOTNOTE = f"{DAGGER} protocol paper: hyper-parameters chosen as the method's authors did, test set included."
 PUBLISHED_NOTE = f"{PUBLISHED} published by a method's authors, with choices made on the test set; not run here."
@@ -76,7 +75,7 @@ class GainLine(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table with exact numbers, for `ccli.results.table_formats.render` to write."""
+    """A table with exact numbers, for `ccli.results.table_formats` to write."""
 
     heads: tuple[str, ...]  # of the labels and the names, such as ("shots", "trainer")
     columns: tuple[str, ...]
@@ -189,8 +188,6 @@ def _gains(cells: Cells, names: dict[Row, str], blocks: Sequence[Block]) -> list
     A row without a seed of CCLI's is passed over; of equals, whichever comes first in the order of papers counts, so
     that the order of records does not.
     """
-    from ccli.results.plots import method_place  # which imports this module
-
     most = max(map(len, cells.values()))
     fair = [row for row in names if row.protocol not in ("paper", PUBLISHED)]
     ours = [row for row in fair if row.trainer == OURS]
@@ -204,7 +201,7 @@ def _gains(cells: Cells, names: dict[Row, str], blocks: Sequence[Block]) -> list
         others = [o for o in others if source_of(o, task) == source_of(row, task)]
         if not others:
             return None
-        other = min(others, key=lambda o: (-_mean(cells[o, task]), *method_place(o.trainer), names[o]))
+        other = min(others, key=lambda o: (-_mean(cells[o, task]), *method_order(o.trainer), names[o]))
         difference, shared = _difference(cells[row, task], cells[other, task])
         return Gain(difference, shared, names[other], shared < most)
 
@@ -264,14 +261,6 @@ def build_table(
     notes += _zero_alphas(records, names)
     lines, gains = _lines(cells, names, blocks, reference), _gains(cells, names, blocks)
     return Table(heads, titles, tuple(lines), tuple(gains), tuple(notes), against)
-
-
-def results_table(
-    records: Iterable[dict[str, Any]], columns: str | None = None, fmt: str = "github", against: str = "",
-    published: Iterable[Published] = (),
-) -> str:  # fmt: skip
-    """`build_table` and `ccli.results.table_formats.render` in one call; errors are theirs."""
-    return render(build_table(records, columns, against, published), fmt)
 
 
 def _zero_alphas(records: Sequence[dict[str, Any]], names: dict[Row, str]) -> list[str]:

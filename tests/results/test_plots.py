@@ -9,7 +9,8 @@ from table_records import make
 
 from ccli.errors import CcliError
 from ccli.pages.report.svg import inline_svg
-from ccli.results.plots import LOOKS, SPARE, clean, plots, save
+from ccli.results.methods import METHODS
+from ccli.results.plots import SPARE, clean, plots, save
 from ccli.results.tables import build_table
 
 
@@ -107,7 +108,7 @@ def test_protocol_paper_is_dashed_and_open_and_a_method_looks_the_same_everywher
     elsewhere = {c.get_label(): c.lines[0] for c in axes_of(found, "curves_eurosat").containers}
     same = ("get_color", "get_marker", "get_linestyle")
     assert [getattr(elsewhere["CCLI"], name)() for name in same] == [getattr(lines["CCLI"], name)() for name in same]
-    assert lines["CCLI"].get_color() == LOOKS["CCLI"][0] != lines["GDA"].get_color()
+    assert lines["CCLI"].get_color() == METHODS["CCLI"].colour != lines["GDA"].get_color()
 
 
 def test_settings_of_a_trainer_are_told_apart_and_unknown_trainers_have_looks():
@@ -124,15 +125,17 @@ def luminance(colour):
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
 
-@pytest.mark.parametrize("colour", [colour for colour, _ in [*LOOKS.values(), *SPARE]])
+LOOKS = [*((method.colour, method.marker) for method in METHODS.values()), *SPARE]
+
+
+@pytest.mark.parametrize("colour", [colour for colour, _ in LOOKS])
 def test_colours_stand_out_on_white_and_on_the_dark_page(colour):
     dark = luminance("#14171c")
     assert 1.05 / (luminance(colour) + 0.05) >= 3 and (luminance(colour) + 0.05) / (dark + 0.05) >= 3
 
 
 def test_marks_and_colours_are_all_different():
-    looks = [*LOOKS.values(), *SPARE]
-    assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == len(looks)
+    assert len({colour for colour, _ in LOOKS}) == len({marker for _, marker in LOOKS}) == len(LOOKS)
 
 
 def test_names_are_drawn_as_they_are(tmp_path):

@@ -5,7 +5,7 @@ from table_records import cells, make
 
 from ccli.errors import CcliError
 from ccli.results.conflicts import Clash
-from ccli.results.tables import results_table
+from ccli.results.table_formats import results_table
 
 
 def config(seed, top_k=3, trainer="CCLI", **other):

@@ -6,7 +6,8 @@ from fractions import Fraction
 from table_records import cells, gains, make, shifted, split
 
 from ccli.results.published import Published
-from ccli.results.tables import build_table, results_table
+from ccli.results.table_formats import results_table
+from ccli.results.tables import build_table
 
 
 def test_gains_by_hand():

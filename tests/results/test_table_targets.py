@@ -4,7 +4,7 @@ import pytest
 from table_records import cells, make, shifted
 
 from ccli.errors import CcliError
-from ccli.results.tables import results_table
+from ccli.results.table_formats import results_table
 
 
 def test_a_run_and_its_tests_elsewhere_are_one_row():

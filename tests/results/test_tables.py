@@ -9,7 +9,8 @@ from table_records import cells, gains, make
 
 from ccli.errors import CcliError
 from ccli.results.published import Published, read_published
-from ccli.results.tables import DAGGER, FOOTNOTE, PUBLISHED_NOTE, mean_std, results_table
+from ccli.results.table_formats import results_table
+from ccli.results.tables import DAGGER, FOOTNOTE, PUBLISHED_NOTE, mean_std
 
 
 def test_mean_std_by_hand():

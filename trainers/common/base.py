@@ -20,7 +20,9 @@ from ccli.fitting import selection
 from ccli.fitting.batches import FeatureBatches
 from ccli.fitting.calibration import NOT_FINITE, Calibration
 from ccli.fitting.training import at, step, train
-from ccli.results.records import is_done, read_record, write_record
+from ccli.results.identity import folder_state
+from ccli.results.methods import Method
+from ccli.results.records import write_record
 from ccli.trainers.common.checkpoints import (
     HEAD,
     ODD,
@@ -65,23 +67,22 @@ def extend_cfg(cfg) -> None:
 class FeatureTrainer(TrainerX):
     """Trains and tests a head on features that were encoded once.
 
-    A subclass has `make_head(task)`; a gradient method also `make_optim(head, task)`; a method with something to
-    choose `select()`; and `head_from_state(state)` rebuilds a head from a checkpoint, whatever its number of classes.
+    A subclass has `method` and `make_head(task)`; a gradient method also `make_optim(head, task)`; a method with
+    something to choose `select()`; and `head_from_state(state)` rebuilds a head from a checkpoint, whatever its number
+    of classes.
     """
 
+    method = Method("")  # what it trains on, and what its authors chose on
     uses_text = True
     uses_concepts = False
-    uses_views = False
-    uses_shots = True  # False where nothing is learnt from images
     reads_class_names = False  # True where a loaded head is made anew for the classes at hand
-    authors_chose_on = "test"  # test | validation | nothing (the last epoch): what PROTOCOL paper repeats
 
     def check_cfg(self, cfg) -> None:
         selection.check_protocol(cfg.PROTOCOL)
         if cfg.DATASET.NAME == "FeatureBundle" and self.uses_text:
             check_has_text(cfg.DATASET.BUNDLE, cfg.TRAINER.NAME)
         shots = cfg.DATASET.NUM_SHOTS
-        if shots < -1 or (shots == 0 and self.uses_shots):
+        if shots < -1 or (shots == 0 and self.method.uses_shots):
             raise CcliError(
                 f"DATASET.NUM_SHOTS {shots}: {cfg.TRAINER.NAME} needs 1 or more, or -1 for the whole training set"
             )
@@ -93,7 +94,7 @@ class FeatureTrainer(TrainerX):
         self.source = feature_source(self.cfg, dataset, self.device)
         with self._clock("encode"):
             self._test = self.source.test()
-            self._val = self.source.val() if self.uses_shots else None
+            self._val = self.source.val() if self.method.uses_shots else None
         self.test_loader = self._loader(self._test)
         self.val_loader = self._loader(self._val) if self._val is not None else None
         self.train_loader_x = self.train_loader_u = None  # made by before_train, so that evaluation encodes nothing
@@ -121,8 +122,7 @@ class FeatureTrainer(TrainerX):
         plain, self.images = plain_config(self.cfg), stamp_of_images(self.dm.dataset, self.cfg)
         options = plain | {"weights": self.source.weights, "images": self.images}
         folder = self.cfg.RESUME or self.output_dir
-        if is_done(self.output_dir):
-            refuse_foreign_record(self.output_dir, read_record(self.output_dir), plain)
+        refuse_foreign_record(self.output_dir, folder_state(self.output_dir, lambda: plain))
         if has_checkpoint(folder, HEAD):
             check_same_run(folder, options)
         elif self.cfg.RESUME:
@@ -196,8 +196,8 @@ class FeatureTrainer(TrainerX):
     def chosen_on(self) -> str:
         """What hyper-parameters are chosen on: one of ccli.results.records.SELECTED_BY."""
         protocol = self.cfg.PROTOCOL
-        if protocol == "paper" and self.authors_chose_on != "test":
-            protocol = {"validation": "validation", "nothing": "fixed"}[self.authors_chose_on]
+        if protocol == "paper":
+            protocol = {"validation": "validation", "nothing": "fixed", "test": "paper"}[self.method.authors_chose_on]
         return selection.selected_by(protocol, self.task)
 
     def held_out(self, how: str, fit=None) -> Iterator[tuple[torch.nn.Module, Split]]:

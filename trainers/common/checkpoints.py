@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,13 +15,11 @@ from ccli.files.atomic import moved_into_place
 from ccli.files.regular import refuse_special
 from ccli.files.safe_load import load_checkpoint, why_refused
 from ccli.files.sealed_json import check_seal, sealed
-from ccli.results.records import RECORD, fingerprint, is_done, is_evaluation, leaves, read_record
+from ccli.results.identity import RUN, Difference, FolderState, State, differing_options, folder_state
+from ccli.results.records import RECORD, fingerprint, is_done, leaves, read_record
 
 HEAD = "head"  # the name of the registered model, and of its folder of checkpoints
-RUN = "run.json"  # what a run started as: its classes and its options
 ODD = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)  # what a checkpoint of something else raises
-OF_FILES = ("DATASET.SPLIT_FILE", "MODEL.BACKBONE.FILES")  # what is known of files where they are here
-IRRELEVANT = ("TEST", "TRAIN", "USE_CUDA", "VERBOSE")  # options that a resumed run may change
 
 
 def read_checkpoint(folder: Path, epoch: int | None = None) -> dict[str, torch.Tensor]:
@@ -120,26 +119,17 @@ def check_same_run(folder: str | Path, options: dict) -> None:
         raise CcliError(f"{folder} holds an unseeded run, which nothing can resume; choose another --output-dir")
     before, now = read_options(folder), dict(options)
     images = before.pop("images", ""), now.pop("images", "")
-    refuse_other_options(folder, before, now)
+    refuse_differing(folder, differing_options(before, now))
     if images[0] != images[1]:
         raise other_images(folder)
 
 
-def refuse_other_options(folder: str | Path, before: dict, now: dict) -> None:
-    """Raise CcliError where two configurations differ in anything that changes the result.
-
-    A data set or weights that are not here now may still be the same.
-    """
-    if not isinstance(before, dict):
-        raise CcliError(f"{folder} holds a run whose options are not known; choose another --output-dir")
-    before, now = dict(leaves(before)), dict(leaves(now))
-    for key in sorted(before.keys() | now.keys()):
-        gone = key in OF_FILES and key not in now
-        if key.partition(".")[0] not in IRRELEVANT and before.get(key) != now.get(key) and not gone:
-            raise CcliError(
-                f"{folder} holds a run with {key} {before.get(key)!r}, not {now.get(key)!r}; "
-                "choose another --output-dir or remove that folder"
-            )
+def refuse_differing(folder: str | Path, differing: Sequence[Difference]) -> None:
+    """Raise CcliError where the run in a folder differs from the one to be made there."""
+    for option, before, now in differing[:1]:
+        raise CcliError(
+            f"{folder} holds a run with {option} {before}, not {now}; choose another --output-dir or remove that folder"
+        )
 
 
 def other_images(folder: str | Path) -> CcliError:
@@ -191,9 +181,9 @@ def refuse_another_record(folder: str | Path, record: dict) -> None:
     Raises:
         CcliError: `folder` holds the record of another data set, method, number of shots, seed or source.
     """
-    if not is_done(folder):
+    there = folder_state(folder).record
+    if there is None:
         return
-    there = read_record(folder)
     for key in ("dataset", "trainer", "cfg", "shots", "seed", "trained_on"):
         if there.get(key) != record.get(key):
             raise CcliError(
@@ -202,15 +192,15 @@ def refuse_another_record(folder: str | Path, record: dict) -> None:
             )
 
 
-def refuse_foreign_record(folder: str | Path, record: dict, config: dict) -> None:
+def refuse_foreign_record(folder: str | Path, found: FolderState) -> None:
     """Refuse to train where the record of an evaluation is, or that of a run with other options.
 
     Raises:
         CcliError: one of these.
     """
-    if is_evaluation(record):
+    if found.state is State.EVALUATION:
         raise CcliError(f"{folder} holds the record of an evaluation; choose another --output-dir")
-    refuse_other_options(folder, record["config"], config)
+    refuse_differing(folder, found.differing)
 
 
 def is_evaluated(run: str, folder: str) -> bool:

@@ -15,7 +15,7 @@ def check_trainable(name: str, dataset, trainer) -> None:
     Raises:
         CcliError: the data set is for evaluation only, and the trainer needs shots.
     """
-    if getattr(dataset, "test_only", False) and getattr(trainer, "uses_shots", True):
+    if getattr(dataset, "test_only", False) and getattr(getattr(trainer, "method", None), "uses_shots", True):
         raise CcliError(f"{name} is for evaluation only: train on its source, then --eval-only --model-dir RUN")
 
 

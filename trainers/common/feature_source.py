@@ -33,7 +33,8 @@ def make_task(source, val: Split | None, test: Split, trainer) -> FewShotTask:
     """Everything a trainer's method is given, loaded or encoded; what it does not use is left out."""
     text, norms = source.text() if trainer.uses_text else (None, None)
     vocabulary, concepts = source.concepts() if trainer.uses_concepts else (Vocabulary((), ()), None)
-    train = source.train(trainer.uses_views) if trainer.uses_shots else test.take(torch.tensor([], dtype=torch.long))
+    method, none = trainer.method, torch.tensor([], dtype=torch.long)
+    train = source.train(method.uses_views) if method.uses_shots else test.take(none)
     return FewShotTask(
         source.classnames, text, norms, source.logit_scale, train, val, test, vocabulary.names, concepts,
         vocabulary.kinds,
@@ -175,11 +176,11 @@ class ImageSource:
             trained: False for an evaluation.
         """
         node, crop = self.cfg.FEATURES, tuple(self.cfg.FEATURES.CROP)
-        shots = [item.impath for item in self.dataset.train_x] if trainer.uses_shots and trained else []
-        val = [item.impath for item in self.dataset.val or []] if trainer.uses_shots else []
+        shots = [item.impath for item in self.dataset.train_x] if trainer.method.uses_shots and trained else []
+        val = [item.impath for item in self.dataset.val or []] if trainer.method.uses_shots else []
         images = [*shots, *val, *(item.impath for item in self.dataset.test)]
         found: list[tuple[list[str], tuple]] = [(images, (node.CROPS, crop) if node.CROPS else ())]
-        if trainer.uses_views and shots and node.VIEWS > 0:
+        if trainer.method.uses_views and shots and node.VIEWS > 0:
             found.append((shots, (node.VIEWS, crop)))
         return found
 

@@ -17,7 +17,7 @@ from ccli.fitting.calibration import ENOUGH, Calibration, calibrate, calibration
 from ccli.fitting.selection import MAX_FOLDS
 from ccli.inference import saving
 from ccli.inference.classifier import Classifier, Examples
-from ccli.results.records import is_done, read_record
+from ccli.results.identity import folder_state
 
 EXAMPLES, MISTAKES = 200, 150  # test images that are kept to be explained, and how many of them may be mistakes
 
@@ -50,7 +50,7 @@ def calibration(trainer) -> Calibration:
 
 def calibration_in(folder: str) -> Calibration:
     """That of the finished run in a folder, as its record has it."""
-    said = read_record(folder).get("calibration") if is_done(folder) else None
+    said = (folder_state(folder).record or {}).get("calibration")
     return Calibration(said["temperature"], said["fitted_on"]) if said else Calibration()
 
 

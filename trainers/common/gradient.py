@@ -13,6 +13,7 @@ from ccli.features.task import FewShotTask, Split
 from ccli.files.atomic import moved_into_place
 from ccli.fitting import selection
 from ccli.fitting.training import correct, warm_cosine
+from ccli.results.methods import Method
 from ccli.trainers.common.base import FeatureTrainer
 from ccli.trainers.common.checkpoints import HEAD
 
@@ -27,8 +28,7 @@ class GradientTrainer(FeatureTrainer):
     follows the schedule of all planned epochs either way.
     """
 
-    uses_views = True
-    authors_chose_on = "nothing"
+    method = Method("", "views", authors_chose_on="nothing")
     default_epochs = 50
 
     def check_cfg(self, cfg) -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import matplotlib
 
-from ccli.results.plots import Plot, _style
+from ccli.results.plots import Plot, style
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 PLAIN = re.compile(r"(stroke|fill): #(000000|b0b0b0)")  # lines and letters, and the grid, which is transparent
@@ -22,7 +22,7 @@ def inline_svg(plot: Plot, label: str) -> str:
         label: what a screen reader says of it.
     """
     file = io.StringIO()
-    with _style(), matplotlib.rc_context({"svg.hashsalt": plot.stem}):
+    with style(), matplotlib.rc_context({"svg.hashsalt": plot.stem}):
         plot.figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     root = ElementTree.fromstring(file.getvalue())
     for parent in list(root.iter()):
