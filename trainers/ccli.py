@@ -51,6 +51,10 @@ class CCLI(FeatureTrainer):
 
     uses_concepts = True
     uses_views = True
+    option_names = FeatureTrainer.option_names | {
+        "the network's weight": "TRAINER.CCLI.ALPHA", "the temperature": "TRAINER.CCLI.TEMPERATURE",
+        "the penalty": "TRAINER.CCLI.PENALTY",
+    }  # fmt: skip
 
     def check_cfg(self, cfg) -> None:
         super().check_cfg(cfg)

@@ -17,7 +17,7 @@ import torch
 from ccli.features.task import Split
 
 LOWEST, HIGHEST = 0.01, 100.0
-NOT_FINITE = "not finite; lower OPTIM.LR or the trainer's weights, or check the features"
+NOT_FINITE = "not finite; lower the learning rate or the method's weights, or check the features"
 ENOUGH = 2000  # images for the temperature, which is one number
 BINS = 15
 
