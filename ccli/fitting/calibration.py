@@ -54,8 +54,8 @@ def calibrate(pairs: Iterable[tuple[object, Split]], fitted_on: str) -> Calibrat
     return Calibration(fit_temperature(torch.cat(logits), torch.cat(labels)), fitted_on)
 
 
-def some_of(split: Split, most: int) -> Split:
-    """At most so many of its images, from all over it, without views."""
+def subsample(split: Split, most: int) -> Split:
+    """At most `most` images of a split, evenly spaced, without their views."""
     rows = torch.linspace(0, len(split) - 1, min(len(split), most)).long()
     return Split(split.features[rows], split.labels[rows])
 

@@ -11,6 +11,7 @@ import torch
 from dassl.data.datasets import build_dataset
 from dassl.metrics import compute_accuracy
 
+from ccli.concepts.gallery import Concepts
 from ccli.errors import CcliError, first_line
 from ccli.features.task import FewShotTask, Split
 from ccli.files.atomic import alone, remove_leftovers
@@ -60,7 +61,7 @@ class FeatureTrainer(EvaluatingTrainer):
     """Trains and tests a head on features that were encoded once.
 
     A subclass has `make_head(task)`; a gradient method also `make_optim(head, task)`; a method with something to
-    choose `select()`; and `head_from_state(state)` rebuilds a head from a checkpoint, whatever its number of classes.
+    choose `select()`. `method.from_state(state)` rebuilds a head from a checkpoint.
     """
 
     uses_text = True
@@ -210,6 +211,14 @@ class FeatureTrainer(EvaluatingTrainer):
     def select(self) -> tuple[str, dict]:
         """Choose hyper-parameters and set them in the head: (what they were chosen on, their values)."""
         return "none", {}
+
+    def describe(self, images: list[str]) -> Concepts | None:
+        """The concepts of the head for people to look at; None where it has none.
+
+        Args:
+            images: files of the training images, or "" for each.
+        """
+        return None
 
     def before_epoch(self) -> None:
         self.train_loader_x.epoch = self.epoch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from dassl.engine import TrainerX
@@ -30,11 +31,13 @@ from ccli.trainers.common.records import evaluation_record
 class EvaluatingTrainer(TrainerX):
     """Answers test images with `self.head`, at the temperature of `self.calibration`."""
 
+    method: ModuleType  # the module of ccli.methods whose heads it trains
     subset: torch.Tensor | None = None  # columns of the logits that are classes of this data set; None: all
     loaded: tuple[str, int | None] | None = None  # what load_model was given: a run's folder, an epoch
 
     def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
-        raise NotImplementedError
+        """A head out of a checkpoint's tensors, whatever its number of classes."""
+        return self.method.from_state(state)
 
     def test(self, split: str | None = None) -> float:
         """As in Dassl. After load_model, a record of the evaluation, or a line that says why there is none."""
