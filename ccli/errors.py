@@ -24,6 +24,29 @@ def of_the_disk(error: BaseException) -> str:
     return f"{error.filename or 'a file'}: {error.strerror or error}; {remedy}, and the same command goes on"
 
 
+class SettingError(CcliError, ValueError):
+    """A setting that cannot be used: "NAME PROBLEM", such as "top_k must be an integer >= 1, got 0"."""
+
+    def __init__(self, name: str, problem: str):
+        super().__init__(name, problem)  # both are arguments, so that it can be pickled
+        self.name, self.problem = name, problem
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.problem}"
+
+
+def check_setting(good: bool, name: str, wanted: str, value: object) -> None:
+    """Raise SettingError where a setting's value is not `wanted`, such as "a number > 0"."""
+    if not good:
+        raise SettingError(name, f"must be {wanted}, got {value!r}")
+
+
+def check_choice(name: str, value: object, known: Iterable[str]) -> None:
+    """Raise SettingError where a setting's value is none of the known ones; the nearest is named."""
+    if value not in known:
+        raise SettingError(name, f"must be one of {', '.join(known)}, got {value!r}.{nearest(str(value), known)}")
+
+
 @contextmanager
 def os_errors(what: str, remedy: str = "") -> Iterator[None]:
     """Turn an OSError into a CcliError of one line: "WHAT (reason); REMEDY".

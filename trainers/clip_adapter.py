@@ -26,6 +26,7 @@ def extend_cfg(cfg) -> None:
 @TRAINER_REGISTRY.register()
 class CLIPAdapter(GradientTrainer):
     method = METHODS["CLIPAdapter"]
+    head_module = clip_adapter
     default_epochs = 200
 
     def check_cfg(self, cfg) -> None:
@@ -37,6 +38,3 @@ class CLIPAdapter(GradientTrainer):
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         node = self.cfg.TRAINER.CLIPADAPTER
         return clip_adapter.build(task, node.RATIO, node.REDUCTION, max(self.cfg.SEED, 0))
-
-    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
-        return clip_adapter.from_state(state)

@@ -26,6 +26,7 @@ def extend_cfg(cfg) -> None:
 @TRAINER_REGISTRY.register()
 class GDA(FeatureTrainer):
     method = METHODS["GDA"]
+    head_module = gda
 
     def check_cfg(self, cfg) -> None:
         super().check_cfg(cfg)
@@ -40,6 +41,3 @@ class GDA(FeatureTrainer):
         if how in selection.HELD_OUT:
             a = selection.choose(gda.CANDIDATES, selection.score(self.held_out(how), gda.CANDIDATES))
         return how, self.set_chosen(a=a)
-
-    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
-        return gda.from_state(state)

@@ -28,6 +28,7 @@ def extend_cfg(cfg) -> None:
 class LinearProbe(FeatureTrainer):
     method = METHODS["LinearProbe"]
     uses_text = False
+    head_module = linear_probe
 
     def check_cfg(self, cfg) -> None:
         super().check_cfg(cfg)
@@ -55,6 +56,3 @@ class LinearProbe(FeatureTrainer):
         """Probes with this C, and images to choose on."""
         whole = self._fit(self.task, c) if how != "cross-validation" else None
         return selection.held_out(how, self.task, whole, lambda task: self._fit(task, c), self.cfg.SEED)
-
-    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
-        return linear_probe.from_state(state)

@@ -27,6 +27,7 @@ def extend_cfg(cfg) -> None:
 @TRAINER_REGISTRY.register()
 class LPPlusPlus(FeatureTrainer):
     method = METHODS["LPPlusPlus"]
+    head_module = lp_plus_plus
 
     def check_cfg(self, cfg) -> None:
         super().check_cfg(cfg)
@@ -56,6 +57,3 @@ class LPPlusPlus(FeatureTrainer):
         if how == "cross-validation":
             return selection.fold_tasks(self.task, self.cfg.SEED)
         return {"validation": [(self.task, self.task.val)], "test": [(self.task, self.task.test)]}.get(how, [])
-
-    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
-        return lp_plus_plus.from_state(state)

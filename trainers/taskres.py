@@ -26,6 +26,7 @@ def extend_cfg(cfg) -> None:
 @TRAINER_REGISTRY.register()
 class TaskRes(GradientTrainer):
     method = METHODS["TaskRes"]
+    head_module = task_residual
 
     def check_cfg(self, cfg) -> None:
         super().check_cfg(cfg)
@@ -41,9 +42,6 @@ class TaskRes(GradientTrainer):
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         return task_residual.build(task, self.cfg.TRAINER.TASKRES.RESIDUAL_SCALE or self._constants().alpha)
-
-    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
-        return task_residual.from_state(state)
 
     def _constants(self):
         return task_residual.constants(self.dm.dataset.short_name)

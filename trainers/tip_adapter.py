@@ -21,13 +21,11 @@ TRAINING_BETA = 1.0
 class _Cache:
     """What both have: a cache built with the authors' constants, and their grid over beta and alpha."""
 
+    head_module = tip_adapter
     trainable = False
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         return tip_adapter.build(task, self._constants().alpha, TRAINING_BETA, self.trainable)
-
-    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
-        return tip_adapter.from_state(state)
 
     def _constants(self):
         return tip_adapter.constants(self.dm.dataset.short_name)

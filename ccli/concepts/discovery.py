@@ -28,8 +28,8 @@ def discover(concepts: torch.Tensor, features: torch.Tensor, top_k: int) -> tupl
     return F.normalize(features[picks].mean(1), dim=-1), picks
 
 
-def some_of(count: int, wanted: int) -> torch.Tensor:
-    """Rows of `wanted` concepts out of `count` (0: all), in their order; a larger part holds a smaller one."""
+def random_rows(count: int, wanted: int) -> torch.Tensor:
+    """`wanted` of `count` rows at random (0: all), in order; a larger sample contains every smaller one."""
     if not 0 < wanted < count:
         return torch.arange(count)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))

@@ -115,7 +115,8 @@ def build(
 
     Args:
         kind: one of KINDS.
-        concepts: from `concept_vectors`; none at all only in a "space" with class axes.
+        concepts: from `concept_vectors`; without any, a "space" is that of the class texts, or without `class_axes` the
+            centred feature itself.
         beta: sharpness of "affinity".
         class_axes: "space": whether the class texts are a group of concepts, too.
         distinctive: "space": the power of a concept's distinctiveness that its row is weighted by; 0 for none.
@@ -127,4 +128,4 @@ def build(
     if len(concepts.vectors):
         weights = distinctiveness(concepts.judges, task) ** distinctive if distinctive else None
         groups.append(axes(concepts.vectors, weights))
-    return ConceptSpace(features.mean(0), groups)
+    return ConceptSpace(features.mean(0), groups or [torch.eye(features.shape[1]).to(features)])

@@ -196,3 +196,8 @@ def without_class_names(vocab: Vocabulary, classnames: Iterable[str]) -> tuple[V
 def fingerprint(vocab: Vocabulary) -> str:
     """The SHA-256 (hex) of the names in order; kinds do not count."""
     return hashlib.sha256("\n".join(vocab.names).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def vocabulary_facts(names: tuple[str, ...]) -> dict[str, str | int]:
+    """The fingerprint and the size of a vocabulary, as a classifier keeps them."""
+    return {"fingerprint": fingerprint(Vocabulary(names, ("",) * len(names))), "size": len(names)}

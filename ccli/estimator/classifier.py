@@ -29,24 +29,18 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from ccli.clip.prompts import DEFAULT_TEMPLATE, class_prompts
-from ccli.concepts import representation
-from ccli.concepts.discovery import concept_vectors
-from ccli.concepts.gallery import gallery
-from ccli.concepts.representation import ConceptSpace
-from ccli.concepts.vocabulary import Vocabulary, fingerprint
-from ccli.estimator.inputs import InputError, array, check_settings, class_texts, paths, unit_rows, vocabulary
+from ccli.concepts.vocabulary import vocabulary_facts
+from ccli.estimator.inputs import InputError, array, check_parameters, class_texts, paths, unit_rows, vocabulary
 from ccli.features.feature_store import class_text_features
 from ccli.features.picture_features import PictureFeatures, open_pictures
 from ccli.features.task import FewShotTask, Split
 from ccli.fitting import selection
-from ccli.fitting.calibration import ENOUGH, Calibration, calibrate, some_of
+from ccli.fitting.calibration import ENOUGH, Calibration, calibrate, subsample
 from ccli.inference import saving
 from ccli.inference.classifier import ROWS, Classifier
 from ccli.inference.explanations import Reasons
-from ccli.methods import concept_inference
+from ccli.methods.ccli import CcliSettings, build, choose_alpha, describe
 from ccli.methods.concept_inference import ConceptInference
-
-ALPHAS = (0.0, 1.0)  # weights of the network to choose from; 0 is zero-shot
 
 
 class CCLIClassifier(ClassifierMixin, BaseEstimator):
@@ -114,18 +108,22 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
             ValueError: of scikit-learn's checks, or an InputError: a setting, X, y, class texts or concepts do not fit.
             CcliError: a picture cannot be read (named), there is no such backbone, or no folder to keep features in.
         """
-        check_settings(self)
+        check_parameters(self)
+        settings = self._settings()
         rows, y = self._training(X, y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"y has one class, {self.classes_[0]}; a classifier needs images of two or more")
         task = self._task(rows, torch.from_numpy(labels))
-        head = self._head(task)
-        self.alpha_, calibration = self._chosen(head, task)
+        settings = replace(
+            settings, source="visual" if task.concepts else "none", class_axes=bool(task.text_features.any())
+        )
+        head = _head(task, settings)
+        self.alpha_, calibration = self._chosen(head, task, settings)
         head.alpha.fill_(self.alpha_)
         self.temperature_ = calibration.temperature
         files = [str(Path(path).absolute()) for path in X] if self.backbone is not None else [""] * len(y)
-        self.classifier_ = self._classifier(head, task, calibration, files)
+        self.classifier_ = self._classifier(head, task, settings, calibration, files)
         return self
 
     def decision_function(self, X) -> np.ndarray:
@@ -209,48 +207,33 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
             train, None, train.take(torch.tensor([], dtype=torch.long)), words.names, features, words.kinds,
         )  # fmt: skip
 
-    def _head(self, task: FewShotTask) -> ConceptInference:
-        features, with_texts = task.train.features, bool(task.text_features.any())
-        if with_texts or task.concepts:
-            source = "visual" if task.concepts else "none"
-            vectors = concept_vectors(source, task.concept_features, features, self.top_k, 0, self.text_share)
-            r = representation.build(
-                "space", vectors, task, class_axes=with_texts, distinctive=float(self.distinctive)
-            )  # fmt: skip
-        else:
-            r = ConceptSpace(features.mean(0), [torch.eye(features.shape[1])])
-        if not r.width:
-            raise InputError("class texts or concepts are all alike, and say nothing of images; give different ones")
-        return concept_inference.build(
-            r, task, network="convex", hidden=0, penalty=float(self.penalty), temperature=float(self.temperature),
-            alpha=1.0, seed=0,
+    def _settings(self) -> CcliSettings:
+        """Those of a fit with class texts and concepts; raises SettingError where a parameter cannot be used."""
+        return CcliSettings(
+            "visual", top_k=self.top_k, text_share=self.text_share, representation="space",
+            distinctive=self.distinctive, network="convex", penalty=self.penalty, temperature=self.temperature,
+            alphas=(0.0, 1.0), criterion="likelihood",
         )  # fmt: skip
 
-    def _chosen(self, head: ConceptInference, task: FewShotTask) -> tuple[float, Calibration]:
+    def _chosen(self, head: ConceptInference, task: FewShotTask, settings: CcliSettings) -> tuple[float, Calibration]:
         """Alpha and the calibration."""
-        how, alpha = selection.selected_by("validation", task), 1.0
-        pairs = list(selection.held_out(how, task, head, self._head, _seed(self.random_state)))
-        if pairs and task.text_features.any():
-            alpha = selection.choose(ALPHAS, selection.score(pairs, ALPHAS, "likelihood"))
+        how, alpha = selection.selected_by("validation", task), settings.alpha
+        seed = _seed(self.random_state)
+        pairs = list(selection.held_out(how, task, head, lambda part: _head(part, settings), seed))
+        if pairs and settings.class_axes:
+            alpha = choose_alpha(pairs, settings)
         for model, _ in pairs:
             model.alpha.fill_(alpha)
         most = ENOUGH // selection.MAX_FOLDS
-        return alpha, calibrate(((model, some_of(split, most)) for model, split in pairs), how)
+        return alpha, calibrate(((model, subsample(split, most)) for model, split in pairs), how)
 
-    def _classifier(self, head, task: FewShotTask, calibration: Calibration, files: list[str]) -> Classifier:
+    def _classifier(self, head, task: FewShotTask, settings, calibration: Calibration, files: list[str]) -> Classifier:
         pictures = self._pictures() if self.backbone is not None else None
         means = task.train.class_means(task.num_classes)
-        concepts, facts = None, None
-        if task.concepts:
-            words = Vocabulary(task.concepts, task.concept_kinds)
-            facts = {"fingerprint": fingerprint(words), "size": len(words)}
-            concepts = gallery(
-                task, files, source="visual", top_k=self.top_k, text_share=self.text_share, space=True,
-                distinctive=float(self.distinctive),
-            )  # fmt: skip
         return Classifier(
             head, "CCLI", task.classnames, means.shape[1], calibration, (self.template,) if pictures else (),
-            pictures.spec if pictures else None, facts, concepts, means, device=self.device,
+            pictures.spec if pictures else None, vocabulary_facts(task.concepts) if task.concepts else None,
+            describe(task, settings, files), means, device=self.device,
         )  # fmt: skip
 
     @torch.no_grad()
@@ -280,6 +263,13 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
 def fit(X, y, **params) -> CCLIClassifier:
     """`CCLIClassifier(**params)`, fitted on images X and labels y."""
     return CCLIClassifier(**params).fit(X, y)
+
+
+def _head(task: FewShotTask, settings: CcliSettings) -> ConceptInference:
+    head = build(task, settings, seed=0)
+    if not head.representation.width:
+        raise InputError("class texts or concepts are all alike, and say nothing of images; give different ones")
+    return head
 
 
 def _seed(random_state) -> int:

@@ -11,7 +11,7 @@ import torch
 
 from ccli.clip.prompts import CONCEPT_TEMPLATE
 from ccli.concepts.vocabulary import DEFAULT_KIND, Vocabulary, read_vocabulary, without_class_names
-from ccli.errors import CcliError
+from ccli.errors import CcliError, check_setting
 from ccli.features.picture_features import PictureFeatures
 from ccli.features.task import unit
 
@@ -20,32 +20,17 @@ class InputError(CcliError, ValueError):
     """A CcliError that is the ValueError which scikit-learn expects."""
 
 
-def check_settings(estimator) -> None:
-    """Refuse settings of a `ccli.CCLIClassifier` that mean nothing.
+def check_parameters(estimator) -> None:
+    """Refuse parameters of a `ccli.CCLIClassifier` that are not settings of the method.
 
     Raises:
-        InputError: naming one.
+        SettingError: naming one.
     """
-
-    def refuse(name: str, wanted: str):
-        raise InputError(f"{name} is {getattr(estimator, name)!r}; it must be {wanted}")
-
-    def number(name: str) -> float:
-        value = getattr(estimator, name)
-        return float(value) if isinstance(value, Real) else np.nan  # not a number fails any comparison
-
-    if estimator.backbone is not None and not isinstance(estimator.backbone, str):
-        refuse("backbone", "the name or place of a CLIP model, or None")
-    for name, least in (("crops", 0), ("top_k", 1)):
-        if not isinstance(getattr(estimator, name), Integral) or getattr(estimator, name) < least:
-            refuse(name, f"a whole number, {least} or more")
-    for name in ("penalty", "temperature", "logit_scale"):
-        if not 0 < number(name) < np.inf:
-            refuse(name, "a number above 0")
-    if not 0 <= number("distinctive") < np.inf:
-        refuse("distinctive", "a number, 0 or more")
-    if not 0 <= number("text_share") <= 1:
-        refuse("text_share", "a number from 0 to 1")
+    backbone, crops, scale = estimator.backbone, estimator.crops, estimator.logit_scale
+    known = backbone is None or isinstance(backbone, str)
+    check_setting(known, "backbone", "the name or place of a CLIP model, or None", backbone)
+    check_setting(isinstance(crops, Integral) and crops >= 0, "crops", "an integer >= 0", crops)
+    check_setting(isinstance(scale, Real) and 0 < scale < np.inf, "logit_scale", "a number > 0", scale)
 
 
 def array(X):

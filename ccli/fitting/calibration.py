@@ -17,7 +17,7 @@ import torch
 from ccli.features.task import Split
 
 LOWEST, HIGHEST = 0.01, 100.0
-NOT_FINITE = "not finite; lower OPTIM.LR or the trainer's weights, or check the features"
+NOT_FINITE = "not finite; lower the learning rate or the method's weights, or check the features"
 ENOUGH = 2000  # images for the temperature, which is one number
 BINS = 15
 
@@ -54,8 +54,8 @@ def calibrate(pairs: Iterable[tuple[object, Split]], fitted_on: str) -> Calibrat
     return Calibration(fit_temperature(torch.cat(logits), torch.cat(labels)), fitted_on)
 
 
-def some_of(split: Split, most: int) -> Split:
-    """At most so many of its images, from all over it, without views."""
+def subsample(split: Split, most: int) -> Split:
+    """At most `most` images of a split, evenly spaced, without their views."""
     rows = torch.linspace(0, len(split) - 1, min(len(split), most)).long()
     return Split(split.features[rows], split.labels[rows])
 

@@ -7,33 +7,35 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch.nn import functional as F
 
 from ccli.features.task import Split
 from ccli.fitting.batches import FeatureBatches
+from ccli.fitting.losses import Loss, head_loss
 
 IMAGES = 4096  # at a time: 16 MiB of logits over 1000 classes
 
 
 @contextmanager
 def at(where: str) -> Iterator[None]:
-    """Put a place in training before the message of what is not finite."""
+    """Put a place in training before the message of a FloatingPointError."""
     try:
         yield
     except FloatingPointError as error:
         raise FloatingPointError(f"{where}: {error}") from error
 
 
-def step(model: torch.nn.Module, batch: dict, optim: torch.optim.Optimizer) -> tuple[torch.Tensor, torch.Tensor]:
-    """One step on the cross-entropy; returns loss and logits [B, N].
+def step(
+    model: torch.nn.Module, batch: dict, optim: torch.optim.Optimizer, loss_of: Loss = head_loss
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One optimiser step; returns loss and logits [B, N].
 
     Raises:
         FloatingPointError: the loss is not finite.
     """
     logits = model(batch["img"])
-    loss = F.cross_entropy(logits, batch["label"])
+    loss = loss_of(model, logits, batch["label"])
     if not torch.isfinite(loss):
-        raise FloatingPointError("the loss is not finite; lower OPTIM.LR or check the features")
+        raise FloatingPointError("the loss is not finite; lower the learning rate or check the features")
     optim.zero_grad()
     loss.backward()
     optim.step()
@@ -42,7 +44,7 @@ def step(model: torch.nn.Module, batch: dict, optim: torch.optim.Optimizer) -> t
 
 def train(
     model: torch.nn.Module, batches: FeatureBatches, optim: torch.optim.Optimizer, sched, epochs: int,
-    watch: Callable[[int, torch.nn.Module], None] | None = None,
+    watch: Callable[[int, torch.nn.Module], None] | None = None, loss_of: Loss = head_loss,
 ) -> torch.nn.Module:  # fmt: skip
     """`epochs` passes; the learning rate moves per step (`sched` may be None); `watch(epoch, model)` after each."""
     for epoch in range(epochs):
@@ -50,7 +52,7 @@ def train(
         batches.epoch = epoch
         for number, batch in enumerate(batches, start=1):
             with at(f"epoch {epoch + 1}, batch {number}"):
-                step(model, batch, optim)
+                step(model, batch, optim, loss_of)
             if sched is not None:
                 sched.step()
         if watch is not None:

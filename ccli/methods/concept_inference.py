@@ -119,8 +119,8 @@ def fit_convex(
         r = model.alpha * model.representation(features)  # [J, R]
     if not (torch.isfinite(zero_shot).all() and torch.isfinite(r).all()):
         raise FloatingPointError(
-            "concept inference: logits or concepts are not finite; lower TRAINER.CCLI.ALPHA or TEMPERATURE, or encode "
-            "the features again"
+            "concept inference: logits or concepts are not finite; lower the network's weight or the temperature, or "
+            "encode the features again"
         )
     weight = torch.zeros_like(model.network.weight, requires_grad=True)
     optim = _LBFGS(
@@ -144,7 +144,5 @@ def fit_convex(
         model.network.weight.copy_(weight)
     reached = float(objective().detach())
     if not reached < float("inf"):
-        raise FloatingPointError(
-            f"concept inference: the objective is {reached}; check the features and TRAINER.CCLI.PENALTY"
-        )
+        raise FloatingPointError(f"concept inference: the objective is {reached}; check the features and the penalty")
     return reached

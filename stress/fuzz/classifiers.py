@@ -13,7 +13,6 @@ from torch import nn
 
 from ccli.concepts import representation
 from ccli.concepts.discovery import concept_vectors
-from ccli.concepts.gallery import gallery
 from ccli.features.bundles import read_bundle
 from ccli.features.image_encoder import ImageSpec
 from ccli.features.task import FewShotTask
@@ -21,6 +20,7 @@ from ccli.fitting.calibration import Calibration
 from ccli.inference.classifier import Classifier, Examples
 from ccli.inference.saving import FACTS, TENSORS, load_run, save
 from ccli.methods import clip_adapter, concept_inference, gda, lp_plus_plus, task_residual, tip_adapter
+from ccli.methods.ccli import CcliSettings, describe
 from ccli.methods.linear_probe import LinearProbe
 from ccli.methods.zero_shot import ZeroShot
 from stress.fuzz.mutations import damage_bytes, damage_json, damage_value, to_json
@@ -57,8 +57,7 @@ def classifier(name: str, head: nn.Module, task: FewShotTask) -> Classifier:
     images = ImageSpec("demo-clip", "0" * 16, "fp32", 0, (0.5, 1.0), "photo")
     more = {}
     if name.startswith("CCLI"):
-        space = name.endswith("space")
-        concepts = gallery(task, ["a.png"] * 6, source="visual", top_k=2, text_share=0.0, space=space, distinctive=0.0)
+        concepts = describe(task, CcliSettings(top_k=2, representation=name.split()[1]), ["a.png"] * 6)
         examples = Examples(["a.png"] * 2, [0, 1], [1, 1], task.test.features[:2])
         more = {"concepts": concepts, "prototypes": task.train.class_means(3), "examples": examples}
         more["vocabulary"] = {"fingerprint": "0", "size": 2}

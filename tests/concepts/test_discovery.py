@@ -3,7 +3,7 @@ import torch
 from helpers import unit_rows
 from torch.nn import functional as F
 
-from ccli.concepts.discovery import SOURCES, concept_vectors, discover, mix, random_means, some_of
+from ccli.concepts.discovery import SOURCES, concept_vectors, discover, mix, random_means, random_rows
 
 
 def test_the_mean_of_the_best_images_by_hand():
@@ -106,7 +106,7 @@ def test_sources_leave_the_global_generator_alone():
 
 
 def test_a_part_of_the_concepts():
-    assert some_of(7, 0).tolist() == some_of(7, 7).tolist() == some_of(7, 99).tolist() == list(range(7))
-    few, more = some_of(100, 10).tolist(), some_of(100, 30).tolist()
+    assert random_rows(7, 0).tolist() == random_rows(7, 7).tolist() == random_rows(7, 99).tolist() == list(range(7))
+    few, more = random_rows(100, 10).tolist(), random_rows(100, 30).tolist()
     assert len(set(few)) == 10 and few == sorted(few) and few != list(range(10))
     assert set(few) < set(more)  # so that numbers of concepts can be compared

@@ -311,3 +311,23 @@ def test_tensorboards_scalars_are_dassls(bundles, tmp_path):
     assert events.Scalars("train/lr")[0].value == pytest.approx(1e-5)  # the epoch of warm-up
     (tested,) = events.Scalars("test/accuracy")
     assert tested.value == pytest.approx(read_record(tmp_path / "run")["accuracy"], rel=1e-6)
+
+
+@pytest.mark.parametrize("bundle", ["val", "none"])
+def test_a_trainers_own_loss_is_that_of_all_training(bundles, tmp_path, monkeypatch, bundle):
+    """In Dassl's loop and, where there are no validation images, in the folds before it."""
+    from ccli.trainers.taskres import TaskRes
+
+    plain, own = (build(*args(bundles[bundle], tmp_path / name, "TaskRes")) for name in ("plain", "own"))
+    plain.train()
+    seen = []
+
+    def loss(self, head, logits, labels):
+        seen.append(len(labels))
+        return torch.nn.functional.cross_entropy(logits, labels) + 0 * head.residual.sum()
+
+    monkeypatch.setattr(TaskRes, "loss", loss)
+    own.train()
+    per_epoch = -(-24 // own.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
+    assert len(seen) >= own.epochs * per_epoch + (4 * 6 if bundle == "none" else 0)
+    assert torch.equal(own.head.residual, plain.head.residual)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 from dassl.data.datasets import build_dataset
-from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 
+from ccli.concepts.gallery import Concepts
 from ccli.errors import CcliError, first_line
 from ccli.features.task import FewShotTask, Split
 from ccli.files.atomic import alone, remove_leftovers
 from ccli.fitting import selection
 from ccli.fitting.batches import FeatureBatches
-from ccli.fitting.calibration import NOT_FINITE, Calibration
+from ccli.fitting.calibration import Calibration
+from ccli.fitting.losses import head_loss
 from ccli.fitting.training import at, step, train
 from ccli.results.identity import folder_state
 from ccli.results.methods import Method
@@ -26,25 +26,20 @@ from ccli.results.records import write_record
 from ccli.trainers.common.checkpoints import (
     HEAD,
     ODD,
-    check_evaluation,
     check_same_run,
     folder_of_checkpoints,
     has_checkpoint,
-    head_of,
-    read_checkpoint,
-    read_classes,
-    read_options,
-    refuse_another_record,
     refuse_foreign_record,
-    why_no_record,
     write_run,
 )
 from ccli.trainers.common.checks import check_common
-from ccli.trainers.common.classes import check_trainable, class_ids_of, class_subset
+from ccli.trainers.common.classes import check_trainable, class_ids_of
+from ccli.trainers.common.evaluation import EvaluatingTrainer
 from ccli.trainers.common.feature_source import check_has_text, feature_source, make_task, stamp_of_images
-from ccli.trainers.common.finalize import Confidence, Held, calibration, calibration_in, write_classifier
+from ccli.trainers.common.finalize import Held, calibration, write_classifier
+from ccli.trainers.common.option_names import option_names
 from ccli.trainers.common.options import plain_config
-from ccli.trainers.common.records import evaluation_record, record_of
+from ccli.trainers.common.records import record_of
 
 
 def extend_cfg(cfg) -> None:
@@ -64,18 +59,19 @@ def extend_cfg(cfg) -> None:
     cfg.FEATURES.setdefault("VOCABULARY", "")  # a file of text concepts; the packaged one where empty
 
 
-class FeatureTrainer(TrainerX):
+class FeatureTrainer(EvaluatingTrainer):
     """Trains and tests a head on features that were encoded once.
 
     A subclass has `method` and `make_head(task)`; a gradient method also `make_optim(head, task)`; a method with
-    something to choose `select()`; and `head_from_state(state)` rebuilds a head from a checkpoint, whatever its number
-    of classes.
+    something to choose `select()`. `head_module.from_state(state)` rebuilds a head from a checkpoint, whatever its
+    number of classes.
     """
 
     method = Method("")  # what it trains on, and what its authors chose on
     uses_text = True
     uses_concepts = False
     reads_class_names = False  # True where a loaded head is made anew for the classes at hand
+    option_names = {"the learning rate": "OPTIM.LR"}  # what the library's messages call an option
 
     def check_cfg(self, cfg) -> None:
         selection.check_protocol(cfg.PROTOCOL)
@@ -106,8 +102,6 @@ class FeatureTrainer(TrainerX):
             train_loader_u=None, val_loader=self.val_loader, test_loader=self.test_loader,
         )  # fmt: skip
         self.held, self.calibration = Held(), Calibration()
-        self.subset: torch.Tensor | None = None  # columns of the logits that are classes of this data set
-        self.loaded: tuple[str, int | None] | None = None  # what load_model was given: a run's folder, an epoch
 
     def build_model(self) -> None:
         """Nothing yet: the head is made from the shots by before_train, or from a checkpoint by load_model."""
@@ -115,7 +109,7 @@ class FeatureTrainer(TrainerX):
 
     def train(self) -> None:
         """Alone in the output folder: another process that is given it waits, and then finds what this one has left."""
-        with alone(Path(self.output_dir)):
+        with alone(Path(self.output_dir)), option_names(self.option_names):
             super().train()
 
     def before_train(self) -> None:
@@ -174,8 +168,9 @@ class FeatureTrainer(TrainerX):
         """(optimiser, scheduler per step) for a gradient method."""
         return None, None
 
-    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
-        raise NotImplementedError
+    def loss(self, head: torch.nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss of a training step, on all shots and in folds: the head's own, or the cross-entropy."""
+        return head_loss(head, logits, labels)
 
     def fit(self, task: FewShotTask, epochs: int | None = None, watch=None) -> torch.nn.Module:
         """A head fitted on a part of the shots, as `train()` fits it on all; `watch(epoch, head)` after each epoch."""
@@ -185,7 +180,8 @@ class FeatureTrainer(TrainerX):
             return head
         batches = FeatureBatches(task.train, self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE, True, self.cfg.SEED)
         with at(f"{self.cfg.TRAINER.NAME}, on a part of the shots"):
-            return train(head, batches, optim, sched, self.planned_epochs() if epochs is None else epochs, watch)
+            epochs = self.planned_epochs() if epochs is None else epochs
+            return train(head, batches, optim, sched, epochs, watch, self.loss)
 
     def planned_epochs(self) -> int:
         return self.cfg.OPTIM.MAX_EPOCH
@@ -216,12 +212,20 @@ class FeatureTrainer(TrainerX):
         """Choose hyper-parameters and set them in the head: (what they were chosen on, their values)."""
         return "none", {}
 
+    def describe(self, images: list[str]) -> Concepts | None:
+        """The concepts of the head for people to look at; None where it has none.
+
+        Args:
+            images: files of the training images, or "" for each.
+        """
+        return None
+
     def before_epoch(self) -> None:
         self.train_loader_x.epoch = self.epoch
 
     def forward_backward(self, batch: dict) -> dict[str, float]:
         with at(self.place()):
-            loss, logits = step(self.head, batch, self.optim)
+            loss, logits = step(self.head, batch, self.optim, self.loss)
         self.update_lr()
         return {"loss": loss.item(), "acc": float(compute_accuracy(logits, batch["label"])[0])}
 
@@ -243,57 +247,6 @@ class FeatureTrainer(TrainerX):
         if not self.cfg.TEST.NO_TEST and self.cfg.TEST.SPLIT == "test":  # a record speaks of test images
             write_record(self.output_dir, record_of(self))
 
-    def test(self, split: str | None = None) -> float:
-        """As in Dassl. After load_model, a record of the evaluation, or a line that says why there is none."""
-        self.confidence = Confidence()
-        if self.loaded is None:
-            return super().test(split)
-        with self._clock("test"):
-            result = super().test(split)
-        reason = why_no_record(*self.loaded, self.output_dir, split or self.cfg.TEST.SPLIT)
-        if reason:
-            print(f"No record is written: {reason}")
-        else:
-            record = evaluation_record(self, self.loaded[0])
-            refuse_another_record(self.output_dir, record)
-            write_record(self.output_dir, record)
-        return result
-
-    def model_inference(self, input: torch.Tensor) -> torch.Tensor:
-        logits = self.head(input)
-        logits = logits if self.subset is None else logits[:, self.subset]
-        if not torch.isfinite(logits).all():
-            raise FloatingPointError(f"{self.cfg.TRAINER.NAME}: logits of test images are {NOT_FINITE}")
-        self.confidence.add(logits, self.calibration.temperature)
-        return logits
-
-    def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """Load a finished run's head; where this data set has a subset of its classes, restrict the logits to them."""
-        self.loaded = (directory, epoch)
-        if not directory:
-            if self.head is None:
-                raise CcliError(f"{self.cfg.TRAINER.NAME} has nothing to evaluate: give --model-dir RUN")
-            return
-        state = read_checkpoint(Path(directory) / HEAD, epoch)
-        check_evaluation(directory, self.cfg)
-        if read_options(directory).get("weights") != self.source.weights:
-            raise CcliError(
-                f"the run in {directory} was trained on other features; evaluate it with the backbone of its training"
-            )
-        self.head = head_of(self, state, directory, self._test.features[:1])
-        if HEAD in self._models:
-            self._models[HEAD] = self.head
-        known, wanted = read_classes(directory), class_ids_of(self.dm.dataset)
-        self.calibration = calibration_in(directory)
-        same = self.reads_class_names or known == wanted
-        self.subset = None if same else class_subset(known, wanted).to(self.device)
-
     def _loader(self, split: Split, train: bool = False) -> FeatureBatches:
         node = self.cfg.DATALOADER.TRAIN_X if train else self.cfg.DATALOADER.TEST
         return FeatureBatches(split, node.BATCH_SIZE, shuffle=train, seed=self.cfg.SEED)
-
-    @contextmanager
-    def _clock(self, phase: str):
-        start = time.time()
-        yield
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.time() - start

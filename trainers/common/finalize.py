@@ -8,12 +8,11 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from ccli.concepts.gallery import EXPLAINED, gallery
-from ccli.concepts.vocabulary import Vocabulary, fingerprint
+from ccli.concepts.vocabulary import vocabulary_facts
 from ccli.features.decoding import BENCHMARK
 from ccli.features.image_encoder import ImageSpec
 from ccli.features.task import Split
-from ccli.fitting.calibration import ENOUGH, Calibration, calibrate, calibration_error, some_of
+from ccli.fitting.calibration import ENOUGH, Calibration, calibrate, calibration_error, subsample
 from ccli.fitting.selection import MAX_FOLDS
 from ccli.inference import saving
 from ccli.inference.classifier import Classifier, Examples
@@ -31,7 +30,7 @@ class Held:
     def through(self, pairs: Iterable[tuple[torch.nn.Module, Split]]) -> Iterator[tuple[torch.nn.Module, Split]]:
         """The pairs as they are; of the images some are kept."""
         for head, split in pairs:
-            self.pairs.append((head, some_of(split, ENOUGH // MAX_FOLDS)))
+            self.pairs.append((head, subsample(split, ENOUGH // MAX_FOLDS)))
             yield head, split
 
     def keep(self, pairs: Iterable[tuple[torch.nn.Module, Split]]) -> None:
@@ -102,19 +101,14 @@ def _image_spec(cfg, source, dataset) -> ImageSpec | None:
 
 
 def _concepts(trainer) -> dict:
-    """Of CCLI whose concepts are named ones: the concepts, the classes' mean images, and test images to explain."""
+    """For a head with named concepts: these, the mean images of the classes, and test images to explain."""
     task = trainer.task
     if not trainer.uses_concepts:
         return {}
-    vocabulary = Vocabulary(task.concepts, ("",) * len(task.concepts))
-    found = {"vocabulary": {"fingerprint": fingerprint(vocabulary), "size": len(vocabulary)}}
-    node = trainer.cfg.TRAINER.CCLI
-    if node.SOURCE not in EXPLAINED:
+    found = {"vocabulary": vocabulary_facts(task.concepts)}
+    concepts = trainer.describe(_files(trainer, trainer.dm.dataset.train_x))
+    if concepts is None:
         return found
-    concepts = gallery(
-        task, _files(trainer, trainer.dm.dataset.train_x), source=node.SOURCE, top_k=node.TOP_K,
-        text_share=node.TEXT_SHARE, space=node.REPRESENTATION == "space", distinctive=node.DISTINCTIVE,
-    )  # fmt: skip
     prototypes, examples = task.train.class_means(task.num_classes).cpu(), _examples(trainer)
     return found | {"concepts": concepts, "prototypes": prototypes, "examples": examples}
 

@@ -1,0 +1,91 @@
+"""Testing a head: that of the run at hand, or one that is loaded from the folder of a finished run."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from dassl.engine import TrainerX
+
+from ccli.errors import CcliError
+from ccli.fitting.calibration import NOT_FINITE
+from ccli.results.records import write_record
+from ccli.trainers.common.checkpoints import (
+    HEAD,
+    check_evaluation,
+    head_of,
+    read_checkpoint,
+    read_classes,
+    read_options,
+    refuse_another_record,
+    why_no_record,
+)
+from ccli.trainers.common.classes import class_ids_of, class_subset
+from ccli.trainers.common.finalize import Confidence, calibration_in
+from ccli.trainers.common.records import evaluation_record
+
+
+class EvaluatingTrainer(TrainerX):
+    """Answers test images with `self.head`, at the temperature of `self.calibration`."""
+
+    head_module: ModuleType  # the module of ccli.methods whose heads it trains
+    subset: torch.Tensor | None = None  # columns of the logits that are classes of this data set; None: all
+    loaded: tuple[str, int | None] | None = None  # what load_model was given: a run's folder, an epoch
+
+    def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+        """A head out of a checkpoint's tensors, whatever its number of classes."""
+        return self.head_module.from_state(state)
+
+    def test(self, split: str | None = None) -> float:
+        """As in Dassl. After load_model, a record of the evaluation, or a line that says why there is none."""
+        self.confidence = Confidence()
+        if self.loaded is None:
+            return super().test(split)
+        with self._clock("test"):
+            result = super().test(split)
+        reason = why_no_record(*self.loaded, self.output_dir, split or self.cfg.TEST.SPLIT)
+        if reason:
+            print(f"No record is written: {reason}")
+        else:
+            record = evaluation_record(self, self.loaded[0])
+            refuse_another_record(self.output_dir, record)
+            write_record(self.output_dir, record)
+        return result
+
+    def model_inference(self, input: torch.Tensor) -> torch.Tensor:
+        logits = self.head(input)
+        logits = logits if self.subset is None else logits[:, self.subset]
+        if not torch.isfinite(logits).all():
+            raise FloatingPointError(f"{self.cfg.TRAINER.NAME}: logits of test images are {NOT_FINITE}")
+        self.confidence.add(logits, self.calibration.temperature)
+        return logits
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load a finished run's head; where this data set has a subset of its classes, restrict the logits to them."""
+        self.loaded = (directory, epoch)
+        if not directory:
+            if self.head is None:
+                raise CcliError(f"{self.cfg.TRAINER.NAME} has nothing to evaluate: give --model-dir RUN")
+            return
+        state = read_checkpoint(Path(directory) / HEAD, epoch)
+        check_evaluation(directory, self.cfg)
+        if read_options(directory).get("weights") != self.source.weights:
+            raise CcliError(
+                f"the run in {directory} was trained on other features; evaluate it with the backbone of its training"
+            )
+        self.head = head_of(self, state, directory, self._test.features[:1])
+        if HEAD in self._models:
+            self._models[HEAD] = self.head
+        known, wanted = read_classes(directory), class_ids_of(self.dm.dataset)
+        self.calibration = calibration_in(directory)
+        same = self.reads_class_names or known == wanted
+        self.subset = None if same else class_subset(known, wanted).to(self.device)
+
+    @contextmanager
+    def _clock(self, phase: str):
+        start = time.time()
+        yield
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.time() - start
