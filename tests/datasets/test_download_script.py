@@ -256,7 +256,7 @@ def test_names_are_copied_from_imagenet_where_they_are_there(monkeypatch, server
         (NAMES[:-20], "999 synsets|is not a line"),
         (NAMES + b"tench\n", "'tench' is not a line such as"),
         (NAMES.replace(SYNSETS[5].encode(), SYNSETS[4].encode()), "1000 lines with 999 synsets"),
-        (b"\xff\xfe", "not text"),
+        (b"\xff\xfe", "cannot be read"),
     ],
 )
 def test_other_class_names_are_refused(tmp_path, content, words):
