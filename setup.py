@@ -17,6 +17,7 @@ setup(
         "ccli.clip.demo_clip": ["open_clip_config.json", "open_clip_model.safetensors"],
         "ccli.pages.report": ["page.html.jinja", "page.css", "page.js"],
         "ccli.pages.concepts": ["page.html.jinja", "page.css", "bars.js", "page.js"],
+        "ccli.datasets.downloads": ["sources.yaml"],
         "ccli.configs": ["datasets/*.yaml", "trainers/*/*.yaml"],
     },
     install_requires=[

@@ -5,8 +5,7 @@ from pathlib import Path
 from dassl.data.datasets import DATASET_REGISTRY
 
 from ccli.datasets.common.few_shot import Sizes
-from ccli.datasets.common.splits import Pools
-from ccli.datasets.imagenet import SynsetDataset
+from ccli.datasets.common.synsets import SynsetDataset
 
 
 @DATASET_REGISTRY.register()
@@ -17,8 +16,6 @@ class ImageNetA(SynsetDataset):
     test_only = True
 
     @classmethod
-    def read(cls, folder: Path) -> Pools:
-        names = cls.synsets(folder)
-        there = cls.there(folder)
-        classes = {synset: name for synset, name in names.items() if synset in there}
-        return Pools([], [], cls.listed(folder, "", classes), list(classes))
+    def synsets(cls, folder: Path) -> dict[str, str]:
+        names, there = super().synsets(folder), cls.there(folder)
+        return {synset: name for synset, name in names.items() if synset in there}

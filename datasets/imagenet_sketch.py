@@ -1,12 +1,9 @@
 """ImageNet-Sketch (Wang et al., 2019): drawings of the 1000 classes."""
 
-from pathlib import Path
-
 from dassl.data.datasets import DATASET_REGISTRY
 
 from ccli.datasets.common.few_shot import Sizes
-from ccli.datasets.common.splits import Pools
-from ccli.datasets.imagenet import SynsetDataset
+from ccli.datasets.common.synsets import SynsetDataset
 
 
 @DATASET_REGISTRY.register()
@@ -15,8 +12,3 @@ class ImageNetSketch(SynsetDataset):
     image_dir = "images"
     published = Sizes(1000, 0, 0, 50889)
     test_only = True
-
-    @classmethod
-    def read(cls, folder: Path) -> Pools:
-        names = cls.synsets(folder)
-        return Pools([], [], cls.listed(folder, "", names), list(names))

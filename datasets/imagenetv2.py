@@ -6,7 +6,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 
 from ccli.datasets.common.few_shot import Sizes
 from ccli.datasets.common.splits import Pools
-from ccli.datasets.imagenet import SynsetDataset
+from ccli.datasets.common.synsets import SynsetDataset
 
 
 @DATASET_REGISTRY.register()

@@ -1,4 +1,4 @@
-"""Unpacking: checked as a whole first, written beside, moved into place when complete."""
+"""Unpacking: an archive is checked as a whole, written to a scratch folder, and moved into place when complete."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ import errno
 import os
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ccli.datasets.downloads.fetch import disk_error, in_words
+from ccli.datasets.downloads.fetch import disk_errors, in_words, require_room
 from ccli.datasets.downloads.members import Member, Opened, listed, opened
 from ccli.errors import CcliError
 from ccli.files.atomic import moved_into_place
 
 
 def extract(archive: Path, into: Path, brings: Sequence[str], rename: Mapping[str, str] | None = None) -> list[str]:
-    """Unpack the files and folders `brings` of an archive into a folder; files that are there already are left alone.
+    """Unpack the files and folders `brings` of an archive into a folder; existing files are kept.
 
-    They may lie at any depth of the archive, side by side: nothing beside them is unpacked.
+    They may lie at any depth of the archive, side by side; nothing else is unpacked.
 
     Args:
-        brings: names, which have to be there, and patterns such as "*.txt", which need not.
-        rename: what some of them are called in the folder.
+        brings: names, which the archive must have, and patterns such as "*.txt", which are optional.
+        rename: new names of some of them.
 
     Returns:
-        What was put into the folder.
+        The names that were added to the folder.
 
     Raises:
-        CcliError: the archive could harm (nothing is written), is damaged, lacks a name, or the disk is too small.
+        CcliError: the archive is harmful (nothing is written), is damaged, lacks a name, or the disk is too small.
     """
     rename = rename or {}
     members = [
@@ -39,32 +40,21 @@ def extract(archive: Path, into: Path, brings: Sequence[str], rename: Mapping[st
     members = [member for member in members if not into.joinpath(*member.parts).exists()]
     if not members:
         return []
-    scratch = into / f".{archive.name}.part"
-    try:
-        if scratch.is_symlink():
-            scratch.unlink()
-        shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
-        into.mkdir(parents=True, exist_ok=True)
-        _fits(archive, into, members)
-        with opened(archive, "Unpacking") as content:
-            for member in members:
-                write(content, member, scratch)
+    size = sum(member.size for member in members)
+    require_room(into, size, f"{archive} unpacks to {in_words(size)}")
+    with disk_errors(into), unpacked(archive, members, into / f".{archive.name}.part") as scratch:
         return _into_place(scratch, into, [rename.get(name, name) for name in brings])
-    except OSError as error:
-        raise disk_error(into, error) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _wanted(archive: Path, members: list[Member], brings: Sequence[str]) -> list[Member]:
-    """Those below `brings`, with paths that start there."""
+    """The members below `brings`, with paths that start there."""
     depths = [m.parts[: m.parts.index(brings[0])] for m in members if brings[0] in m.parts]
     prefix = min(depths, key=len, default=())
     deep = len(prefix)
     found = [m._replace(parts=m.parts[deep:]) for m in members if m.parts[:deep] == prefix and len(m.parts) > deep]
     tops = {m.parts[0] for m in found}
     folders = {m.parts[0] for m in found if len(m.parts) > 1}
-    lacks = [name for name in brings if name not in (tops if "." in name else folders) and not _is_pattern(name)]
+    lacks = [name for name in brings if name not in (tops if "." in name else folders) and "*" not in name]
     if lacks:
         raise CcliError(
             f"{archive} holds no {lacks[0]!r}: it is not the archive that was expected; delete it and run again"
@@ -72,21 +62,23 @@ def _wanted(archive: Path, members: list[Member], brings: Sequence[str]) -> list
     return [m for m in found if any(fnmatchcase(m.parts[0], name) for name in brings)]
 
 
-def _is_pattern(name: str) -> bool:
-    return "*" in name
-
-
-def _fits(archive: Path, into: Path, members: list[Member]) -> None:
-    needed, free = sum(m.size for m in members), shutil.disk_usage(into).free
-    if needed > free:
-        raise CcliError(
-            f"{archive} unpacks to {in_words(needed)} and {into} has {in_words(free)} left; free some and run the "
-            "same command"
-        )
+@contextmanager
+def unpacked(archive: Path, members: list[Member], scratch: Path) -> Iterator[Path]:
+    """Members of an archive, unpacked into a scratch folder that is removed in the end."""
+    if scratch.is_symlink():
+        scratch.unlink()
+    shutil.rmtree(scratch, ignore_errors=True)  # left by a process that was killed
+    try:
+        with opened(archive, "Unpacking") as content:
+            for member in members:
+                write(content, member, scratch)
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write(content: Opened, member: Member, below: Path) -> None:
-    """Write one file of an archive below a folder: its bytes alone, with no owner, mode or time of the archive's."""
+    """Write one file of an archive below a folder: only its bytes, without the archive's owner, mode and time."""
     target = below.joinpath(*member.parts)
     target.parent.mkdir(parents=True, exist_ok=True)
     read = content.extractfile if isinstance(content, tarfile.TarFile) else content.open
@@ -104,7 +96,7 @@ def _into_place(scratch: Path, into: Path, brings: Sequence[str]) -> list[str]:
 
 
 def move(source: Path, target: Path) -> None:
-    """Move a file or folder; into a folder that is there, file by file."""
+    """Move a file or folder; into an existing folder, file by file."""
     if not (source.is_dir() and target.is_dir()):
         try:
             os.replace(source, target)

@@ -1,18 +1,17 @@
-"""Whether lists are the published ones, where no checksum of them is known, and whether their images are there."""
+"""Compare lists without a known checksum with the published ones, and find data sets with missing images."""
 
 from __future__ import annotations
 
 import importlib
 import os
-import re
 from pathlib import Path
 
 from ccli.datasets.common.few_shot import FewShotDataset
 from ccli.datasets.common.splits import read_split
-from ccli.datasets.imagenet import SynsetDataset
+from ccli.datasets.common.synsets import NAMES, SynsetDataset, read_synsets
 from ccli.errors import CcliError
 
-IMAGENET_CLASSES, FIRST_SYNSET = 1000, "n01440764"
+FIRST_SYNSET = "n01440764"
 
 
 def loader_of(name: str) -> type[FewShotDataset]:
@@ -22,12 +21,12 @@ def loader_of(name: str) -> type[FewShotDataset]:
 
 
 def incomplete(name: str, folder: Path) -> set[str]:
-    """Files and folders at the top of a data set's folder in which images are missing, as far as its lists tell."""
+    """Files and folders at the top of a data set's folder that lack images of its lists."""
     loader = loader_of(name)
     try:
         pools = loader.read(folder)
         loader.check_classes(folder, pools)
-    except CcliError:  # without a list there is nothing to miss; a class folder is missed when the list is of folders
+    except CcliError:  # without a list nothing can be missing; a list of folders misses a class folder
         return {loader.image_dir} if issubclass(loader, SynsetDataset) else set()
     if issubclass(loader, SynsetDataset):
         return set()
@@ -36,10 +35,10 @@ def incomplete(name: str, folder: Path) -> set[str]:
 
 
 def split_problem(path: Path, module: str) -> str:
-    """What tells a split file from the published one, or "".
+    """How the sizes of a split file differ from the published ones, or "".
 
     Args:
-        module: the data set's loader in ccli.datasets, which says the published sizes.
+        module: the data set's module in ccli.datasets.
     """
     published = loader_of(module).published
     try:
@@ -55,25 +54,17 @@ def split_problem(path: Path, module: str) -> str:
 
 
 def names_problem(path: Path) -> str:
-    """What tells a list of ImageNet's class names from CoOp's classnames.txt, or ""."""
+    """How a list of ImageNet's class names differs from CoOp's classnames.txt, or ""."""
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        return "it is not text"
-    bad = [line for line in lines if not re.fullmatch(r"n\d{8} \S.*", line)]
-    if bad:
-        return f"{bad[0][:60]!r} is not a line such as '{FIRST_SYNSET} tench'"
-    synsets = [line.split()[0] for line in lines]
-    if len(lines) != IMAGENET_CLASSES or len(set(synsets)) != IMAGENET_CLASSES:
-        return f"it has {len(lines)} lines with {len(set(synsets))} synsets; expected {IMAGENET_CLASSES}"
+        synsets = list(read_synsets(path))
+    except CcliError as error:
+        return str(error)
     if synsets != sorted(synsets) or synsets[0] != FIRST_SYNSET:
         return f"its synsets are not in order from {FIRST_SYNSET}"
     return ""
 
 
 def synsets_in(folder: Path) -> set[str]:
-    """The synsets of ImageNet's classes, from the classnames.txt in a folder; none where it is absent or wrong."""
-    path = folder / "classnames.txt"
-    if not path.is_file() or names_problem(path):
-        return set()
-    return {line.split()[0] for line in path.read_text(encoding="utf-8").splitlines()}
+    """The synsets in a folder's classnames.txt, or an empty set if it is absent or wrong."""
+    path = folder / NAMES
+    return set(read_synsets(path)) if path.is_file() and not names_problem(path) else set()

@@ -8,23 +8,23 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 from tqdm import tqdm
 
-from ccli.errors import CcliError, first_line
+from ccli.errors import CcliError, first_line, os_errors
 
-RETRIES = 3  # a connection that breaks is taken up again this often within one call
-RESTARTS = 3  # and, from a server that cannot resume, begun anew this often
+RETRIES = 3  # how often one call resumes after a broken connection
+RESTARTS = 3  # how often it starts again where the server cannot resume
 TIMEOUT = (20.0, 60.0)  # seconds to connect, and between bytes
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PAGE = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--", b"<script", b"<error")
 
 
-@dataclass(frozen=True)
-class File:
+class File(msgspec.Struct, frozen=True):
     """A file and its addresses, in the order in which they are tried.
 
     `sums` are "md5:..." or "sha256:...": one of them has to be the file's. `size` is in bytes.
@@ -37,14 +37,14 @@ class File:
 
 
 def fetch(file: File, folder: Path, mirror: str = "", problem: Callable[[Path], str] = lambda path: "") -> Path:
-    """The file in `folder`: nothing is done where it is there and right.
+    """The path of the file in `folder`, downloaded unless the right file is there.
 
     Args:
         mirror: a base URL below which the file lies by its name; tried first.
-        problem: what is wrong with the content of a file, or "".
+        problem: says what is wrong with the content of a file, or "".
 
     Raises:
-        CcliError: no address gave the right file, the disk is full, or a wrong file is there (it stays).
+        CcliError: no address gave the right file, the disk is full, or a wrong file is there (it is kept).
     """
     target = folder / file.name
     if target.is_file():
@@ -52,13 +52,15 @@ def fetch(file: File, folder: Path, mirror: str = "", problem: Callable[[Path], 
         if not wrong:
             return target
         raise CcliError(f"{target} is not the right file ({wrong}); move it away and run the same command to get it")
-    urls = with_mirror(file, mirror)
+    urls = [f"{mirror.rstrip('/')}/{file.name}"] * bool(mirror) + list(file.urls)
     failures = []
     for url in urls:
-        part = target.with_name(f"{file.name}.{zlib.crc32(url.encode()):08x}")  # parts of two servers never mix
+        part = target.with_name(f"{file.name}.{zlib.crc32(url.encode()):08x}")  # never mix two servers
         try:
-            _make_room(folder, file)
-            _download(url, part)
+            there = sum(p.stat().st_size for p in folder.glob(f"{file.name}.*"))
+            require_room(folder, file.size - there, f"{file.name} has {in_words(file.size)}")
+            with disk_errors(folder):
+                _download(url, part)
         except _Failed as failed:
             failures.append(f"{url}: {failed}")
         else:
@@ -67,14 +69,14 @@ def fetch(file: File, folder: Path, mirror: str = "", problem: Callable[[Path], 
                 if not wrong:
                     part.chmod(0o666 & ~_umask())  # gdown's temporary files are for their owner alone
                     os.replace(part, target)
-                    remove_parts(target)
+                    _remove_parts(target)
                     return target
             finally:
                 part.unlink(missing_ok=True)
-            failures.append(f"{url}: {wrong}; what came is removed")
+            failures.append(f"{url}: {wrong}; the download is removed")
         if url != urls[-1]:
             print(f"{failures[-1]}; trying the next address", file=sys.stderr)
-    raise CcliError(f"cannot get {file.name} from {'; '.join(failures) or 'anywhere'}. {by_hand(file, target)}")
+    raise CcliError(f"cannot get {file.name} from {'; '.join(failures) or 'anywhere'}. {_by_hand(file, target)}")
 
 
 def _umask() -> int:
@@ -83,21 +85,16 @@ def _umask() -> int:
     return mask
 
 
-def with_mirror(file: File, mirror: str) -> list[str]:
-    """All addresses of a file."""
-    return [f"{mirror.rstrip('/')}/{file.name}"] * bool(mirror) + list(file.urls)
-
-
-def by_hand(file: File, target: Path) -> str:
-    """What a user does where no address works, in words."""
+def _by_hand(file: File, target: Path) -> str:
+    """What to do where no address works."""
     url = file.urls[0] if file.urls else "it"
     if "drive.google.com" in url:
         url = f"https://drive.google.com/file/d/{url.rpartition('=')[2]}/view"
     return f"By hand: download {url} in a browser, put it at {target}, run the same command"
 
 
-def remove_parts(target: Path) -> None:
-    """Remove what unfinished downloads of a file left."""
+def _remove_parts(target: Path) -> None:
+    """Remove the parts of unfinished downloads of a file."""
     for path in target.parent.glob(f"{target.name}.{'[0-9a-f]' * 8}*.part"):
         path.unlink()
 
@@ -106,22 +103,24 @@ class _Failed(Exception):
     """One address did not give the file."""
 
 
-def _make_room(folder: Path, file: File) -> None:
-    try:
+def require_room(folder: Path, size: int, what: str) -> None:
+    """Make a folder, and refuse one whose disk has less than `size` bytes left.
+
+    Args:
+        what: what needs the room, with its size, such as "a.zip has 3 GB".
+    """
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        there = sum(p.stat().st_size for p in folder.glob(f"{file.name}.*"))
-        free = shutil.disk_usage(folder).free + there
-    except OSError as error:
-        raise CcliError(f"cannot write to {folder} ({error.strerror or error}); choose another --root") from error
-    if free < file.size:
+        free = shutil.disk_usage(folder).free
+    if free < size:
         raise CcliError(
-            f"{file.name} has {in_words(file.size)} and {folder} has {in_words(free)} left; free some, or choose "
-            "another --root, and run the same command"
+            f"{what} and {folder} has {in_words(free)} left; free some, or choose another --root, and run the same "
+            "command"
         )
 
 
 def _download(url: str, output: Path) -> None:
-    """gdown's download with our errors; an unfinished one leaves a .part that the next call goes on from."""
+    """gdown's download; an unfinished one leaves a .part that the next call resumes."""
     try:
         import gdown
         from requests import RequestException
@@ -141,24 +140,27 @@ def _download(url: str, output: Path) -> None:
             print(f"{url} does not resume; starting again", file=sys.stderr)
             for part in output.parent.glob(f"{output.name}*.part"):
                 part.unlink()
-        except OSError as error:
-            raise disk_error(output.parent, error) from error
 
 
 def _show(bar: tqdm, done: int, total: int | None) -> None:
     if not bar.n:
-        bar.n = bar.initial = done  # what was there before says nothing about the speed
+        bar.n = bar.initial = done  # the bytes of an earlier call do not count for the speed
     bar.total = total
     bar.update(done - bar.n)
 
 
-def disk_error(folder: Path, error: OSError) -> CcliError:
-    """What a user reads where a file cannot be written."""
-    if error.errno in FULL:
-        return CcliError(
-            f"no space left in {folder} ({error.strerror}); free some and run the same command, which resumes"
-        )
-    return CcliError(f"cannot write to {folder} ({error.strerror or error}); choose another --root")
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn an OSError into a CcliError of one line: the disk is full, or the folder cannot be written to."""
+    with os_errors(f"cannot write to {folder}", "choose another --root"):
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise CcliError(
+                f"no space left in {folder} ({error.strerror}); free some and run the same command, which resumes"
+            ) from error
 
 
 def _reason(error: Exception) -> str:
@@ -185,7 +187,7 @@ def what_is_wrong(path: Path, file: File, problem: Callable[[Path], str] = lambd
     if other := _not_of_its_kind(head, file.name):
         return other
     if file.sums:
-        found = [checksum(path, kind) for kind in dict.fromkeys(s.partition(":")[0] for s in file.sums)]
+        found = [_checksum(path, kind) for kind in dict.fromkeys(s.partition(":")[0] for s in file.sums)]
         if not set(found) & set(file.sums):
             return f"wrong checksum: expected {' or '.join(file.sums)}, found {', '.join(found)}"
     return problem(path)
@@ -205,8 +207,8 @@ def _not_of_its_kind(head: bytes, name: str) -> str:
     return ""
 
 
-def checksum(path: Path, kind: str) -> str:
-    """For example "md5:1d67..."; a large file shows a bar."""
+def _checksum(path: Path, kind: str) -> str:
+    """For example "md5:1d67..."; with a progress bar for a large file."""
     digest = hashlib.new(kind, usedforsecurity=False)
     size = path.stat().st_size
     with path.open("rb") as file, byte_bar(f"Checking {path.name}", size) as bar:
@@ -217,13 +219,13 @@ def checksum(path: Path, kind: str) -> str:
 
 
 def byte_bar(what: str, total: int) -> tqdm:
-    """A bar over bytes, for more than 64 MB and on a terminal alone."""
+    """A progress bar over bytes, shown on a terminal for more than 64 MB."""
     quiet = True if total < 1 << 26 else None
     return tqdm(total=total, desc=what, unit="B", unit_scale=True, unit_divisor=1024, disable=quiet)
 
 
 def in_words(size: float) -> str:
-    """A size in bytes as a person says it."""
+    """A size in bytes with a unit, such as "94.3 MB"."""
     units: Sequence[str] = ("bytes", "kB", "MB", "GB", "TB")
     step = 0
     while size >= 1000 and step < len(units) - 1:

@@ -1,4 +1,4 @@
-"""ImageNet's images/train and images/val, laid out from the three archives that its users download themselves."""
+"""ImageNet's images/train and images/val, unpacked from the three archives that users download themselves."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from ccli.datasets.downloads.archives import move, write
-from ccli.datasets.downloads.fetch import File, disk_error, in_words, what_is_wrong
+from ccli.datasets.downloads.archives import move, unpacked, write
+from ccli.datasets.downloads.fetch import File, disk_errors, in_words, require_room, what_is_wrong
 from ccli.datasets.downloads.members import Member, harmless, listed, opened
 from ccli.datasets.downloads.steps import ImageNet
 from ccli.errors import CcliError
 
 
 def lay_out(step: ImageNet, folder: Path, synsets: set[str]) -> None:
-    """Fill images/train and images/val, each where it is absent or lacks folders of `synsets`.
+    """Fill images/train and images/val, if they are absent or lack folders of `synsets`.
 
     The archives are kept: they are hard to get again.
 
     Raises:
-        CcliError: an archive is absent (with what to do by hand), wrong, damaged, or the disk is too small.
+        CcliError: an archive is absent (the message says what to do by hand), wrong or damaged, or the disk is too
+            small.
     """
     train, val = folder / "images" / "train", folder / "images" / "val"
     lacks = {part: not part.exists() or not synsets <= set(os.listdir(part)) for part in (train, val)}
@@ -32,19 +33,17 @@ def lay_out(step: ImageNet, folder: Path, synsets: set[str]) -> None:
     absent = [file.name for file in needed if not (folder / file.name).is_file()]
     if absent:
         raise CcliError(
-            f"ImageNet is not given out without an account: download {', '.join(absent)} from "
+            f"ImageNet cannot be downloaded without an account: download {', '.join(absent)} from "
             f"https://image-net.org/download-images (ILSVRC2012), put them into {folder}, run the same command; or "
             f"link folders that you have to {train} and {val} (a folder of pictures per synset)"
         )
     for file in needed:
         _verify(file, folder / file.name)
-    try:
+    with disk_errors(folder):
         if lacks[train]:
             _lay_out_train(folder / step.train.name, train)
         if lacks[val]:
             _lay_out_val(folder / step.val.name, folder / step.devkit.name, val)
-    except OSError as error:
-        raise disk_error(folder, error) from error
 
 
 def _verify(file: File, path: Path) -> None:
@@ -52,28 +51,23 @@ def _verify(file: File, path: Path) -> None:
         raise CcliError(f"{path}: {wrong}; download it again")
 
 
-def _has_room(archive: Path, into: Path, done: int = 0) -> None:
-    into.mkdir(parents=True, exist_ok=True)
-    needed, free = archive.stat().st_size - done, shutil.disk_usage(into).free
-    if needed > free:
-        raise CcliError(
-            f"{archive} unpacks to {in_words(needed)} and {into} has {in_words(free)} left; free some and run the "
-            "same command"
-        )
+def _require_room(archive: Path, into: Path, done: int = 0) -> None:
+    needed = archive.stat().st_size - done
+    require_room(into, needed, f"{archive} unpacks to {in_words(needed)}")
 
 
 def _lay_out_train(archive: Path, train: Path) -> None:
-    """A tar of one tar a synset. What a killed call has finished is kept beside, and not done again."""
+    """A tar with one tar per synset. Synsets that a killed call has finished are kept in a scratch folder."""
     scratch = train.with_name(".train.part")
     outer = listed(archive)
     for member in outer:
         if len(member.parts) != 1 or not re.fullmatch(r"n\d{8}\.tar", member.parts[0]):
-            raise CcliError(f"{archive} holds {'/'.join(member.parts)!r}, not one tar a synset; download it again")
+            raise CcliError(f"{archive} holds {'/'.join(member.parts)!r}, not one tar per synset; download it again")
     with opened(archive, "Reading") as content:
         inner = {m.parts[0].removesuffix(".tar"): _pictures(content, m, archive) for m in outer}
     there = [name for name in inner if (scratch / name).is_dir() or (train / name).is_dir()]
     done = sum(m.size for name in there for m in inner[name])
-    _has_room(archive, scratch, done)
+    _require_room(archive, scratch, done)
     with opened(archive, "Unpacking") as content:
         for member in outer:
             synset = member.parts[0].removesuffix(".tar")
@@ -101,7 +95,7 @@ def _pictures(content: tarfile.TarFile, member: Member, archive: Path) -> list[M
 
 
 def _lay_out_val(archive: Path, devkit: Path, val: Path) -> None:
-    """A flat tar; picture k is of the class in line k of the development kit's list."""
+    """A flat tar; line k of the development kit's list is the class of image k."""
     synsets = _val_synsets(devkit)
     members = []
     for member in listed(archive):
@@ -111,20 +105,13 @@ def _lay_out_val(archive: Path, devkit: Path, val: Path) -> None:
         parts = (synsets[int(number[1]) - 1], member.parts[-1])
         if not val.joinpath(*parts).exists():
             members.append(member._replace(parts=parts))
-    scratch = val.with_name(".val.part")
-    try:
-        shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
-        _has_room(archive, scratch)
-        with opened(archive, "Unpacking") as content:
-            for member in members:
-                write(content, member, scratch)
+    _require_room(archive, val.parent)
+    with unpacked(archive, members, val.with_name(".val.part")) as scratch:
         move(scratch, val)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _val_synsets(devkit: Path) -> list[str]:
-    """The synset of each validation picture, in order."""
+    """The synset of each validation image, in order."""
     from scipy.io import loadmat
 
     members = {m.parts[-1]: m for m in listed(devkit)}

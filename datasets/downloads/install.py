@@ -1,18 +1,18 @@
-"""One data set from its addresses to CoOp's folder tree; what is there is skipped."""
+"""Download and lay out one data set as CoOp does; existing parts are skipped."""
 
 from __future__ import annotations
 
 import shlex
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import filelock
+from msgspec.structs import replace
 
 from ccli.datasets.downloads.archives import extract
 from ccli.datasets.downloads.contents import incomplete, names_problem, split_problem, synsets_in
-from ccli.datasets.downloads.fetch import disk_error, fetch
+from ccli.datasets.downloads.fetch import disk_errors, fetch
 from ccli.datasets.downloads.imagenet import lay_out
 from ccli.datasets.downloads.sources import SOURCES
 from ccli.datasets.downloads.steps import Archive, Either, ImageNet, Names, Plain, Source, Split, Step, is_done
@@ -20,10 +20,10 @@ from ccli.errors import CcliError, nearest
 
 
 def source_of(name: str) -> Source:
-    """The data set of a name.
+    """The source of a data set.
 
     Raises:
-        CcliError: there is none.
+        CcliError: no data set has that name.
     """
     if name not in SOURCES:
         raise CcliError(f"unknown data set {name!r}; there are {', '.join(SOURCES)}.{nearest(name, SOURCES)}")
@@ -31,53 +31,45 @@ def source_of(name: str) -> Source:
 
 
 def install(name: str, root: Path, mirror: str = "") -> None:
-    """Download and lay out what is missing of a data set below `root`, and say so.
+    """Download and lay out the missing parts of a data set below `root`, and say so.
 
     Args:
         mirror: a base URL below which files lie by their names; tried first.
 
     Raises:
-        CcliError: something could not be got; what was got stays.
+        CcliError: a part could not be installed; the other parts are kept.
     """
     source = source_of(name)
     folder = root.expanduser().absolute() / source.folder
-    try:
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _alone(folder)
-        try:
+        with _locked(folder):
             skipped = [step for step in source.steps if not _do(step, folder, name, mirror)]
-            for step in skipped if incomplete(name, folder) else ():  # a list has come since
+            for step in skipped if incomplete(name, folder) else ():  # a list of images was downloaded since
                 _do(step, folder, name, mirror)
             missing = incomplete(name, folder)
-        finally:
-            lock.release()
-    except OSError as error:
-        raise disk_error(folder, error) from error
+    check = f"`python download.py {name} --root {shlex.quote(str(root))} --check`"
     if missing:
         raise CcliError(
             f"images that the lists of {name} name are missing in {', '.join(sorted(missing))} and not in its archive; "
-            f"`python download.py {name} --root {shlex.quote(str(root))} --check` lists them"
+            f"{check} lists them"
         )
     names = [name for step in source.steps for name in step.names]
-    print(
-        f"{name}: {', '.join(names)} in place in {folder}; `python download.py {name} --root "
-        f"{shlex.quote(str(root))} --check` counts"
-    )
+    print(f"{name}: {', '.join(names)} in place in {folder}; {check} counts")
 
 
-def _alone(folder: Path) -> filelock.BaseFileLock:
-    """A lock, taken: two calls for one data set come one after another."""
+def _locked(folder: Path) -> filelock.AcquireReturnProxy:
+    """A lock that is held: two calls for one data set run one after another. As a context manager it is released."""
     lock = filelock.FileLock(folder / ".download.lock")
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except filelock.Timeout:
         print(f"another download into {folder} is running; waiting for it", file=sys.stderr)
-        lock.acquire()
-    return lock
+        return lock.acquire()
 
 
 def _do(step: Step, folder: Path, name: str, mirror: str) -> bool:
-    """Whether there was something to do."""
+    """Do a step unless it is done; whether there was something to do."""
     if not isinstance(step, Plain) and is_done(step, folder):  # plain files are verified each time
         missing = incomplete(name, folder) & {Path(top).parts[0] for top in step.names}
         if not missing:
@@ -116,11 +108,11 @@ def _archive(step: Archive, folder: Path, mirror: str) -> None:
     inner = folder / step.inner
     if not step.inner or not inner.is_file():
         archive = fetch(step.file, folder, mirror)
-        new = extract(archive, folder, (step.inner,) if step.inner else step.brings, dict(step.rename))
+        new = extract(archive, folder, (step.inner,) if step.inner else step.brings, step.rename)
         archive.unlink()
         _say_unpacked(archive, new, folder)
     if step.inner:
-        _say_unpacked(inner, extract(inner, folder, step.brings, dict(step.rename)), folder)
+        _say_unpacked(inner, extract(inner, folder, step.brings, step.rename), folder)
         inner.unlink()
 
 
@@ -130,7 +122,7 @@ def _say_unpacked(archive: Path, new: list[str], folder: Path) -> None:
 
 
 def _either(step: Either, folder: Path, name: str, mirror: str) -> None:
-    """The first way that works. Archives that are there come first, then a mirror, for every way."""
+    """Take the first way that works: ways with an archive in the folder, then the mirror, then the addresses."""
 
     def has(way: tuple[Archive, ...]) -> bool:
         return any((folder / archive.file.name).is_file() for archive in way)
@@ -141,13 +133,9 @@ def _either(step: Either, folder: Path, name: str, mirror: str) -> None:
         try:
             for archive in way:
                 if not is_done(archive, folder) or incomplete(name, folder) & set(archive.names):
-                    _archive(_from_mirror(archive) if only else archive, folder, mirror if only else "")
+                    file = replace(archive.file, urls=()) if only else archive.file
+                    _archive(replace(archive, file=file), folder, mirror if only else "")
             return
         except CcliError as error:
             failures.append(str(error))
     raise CcliError("; or ".join(failures))
-
-
-def _from_mirror(archive: Archive) -> Archive:
-    """The same without its own addresses."""
-    return replace(archive, file=replace(archive.file, urls=()))

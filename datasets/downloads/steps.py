@@ -1,31 +1,29 @@
-"""What fills a data set's folder: the kinds of step, and whether one is done."""
+"""What fills a data set's folder: the kinds of step, as sources.yaml has them, and whether one is done."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from ccli.datasets.downloads.fetch import File
 
 
-@dataclass(frozen=True)
-class Archive:
+class Archive(msgspec.Struct, frozen=True, tag_field="kind", tag="archive"):
     """An archive and what it brings into the folder (see `archives.extract`); `inner` is an archive in it."""
 
     file: File
     brings: tuple[str, ...]
-    rename: tuple[tuple[str, str], ...] = ()
+    rename: dict[str, str] = {}
     inner: str = ""
 
     @property
     def names(self) -> list[str]:
         """What is in the folder when it is done."""
-        new = dict(self.rename)
-        return [new.get(name, name) for name in self.brings if "*" not in name]
+        return [self.rename.get(name, name) for name in self.brings if "*" not in name]
 
 
-@dataclass(frozen=True)
-class Either:
+class Either(msgspec.Struct, frozen=True, tag_field="kind", tag="either"):
     """Ways to the same content, in the order in which they are tried."""
 
     ways: tuple[tuple[Archive, ...], ...]
@@ -35,8 +33,7 @@ class Either:
         return [name for step in self.ways[0] for name in step.names]
 
 
-@dataclass(frozen=True)
-class Plain:
+class Plain(msgspec.Struct, frozen=True, tag_field="kind", tag="plain"):
     """A file that is used as it comes."""
 
     file: File
@@ -46,16 +43,15 @@ class Plain:
         return [self.file.name]
 
 
-class Split(Plain):
+class Split(Plain, frozen=True, tag="split"):
     """A split file: verified by content, against the sizes that its loader publishes."""
 
 
-class Names(Plain):
+class Names(Plain, frozen=True, tag="names"):
     """classnames.txt: verified by content, and copied from imagenet/ where it is there."""
 
 
-@dataclass(frozen=True)
-class ImageNet:
+class ImageNet(msgspec.Struct, frozen=True, tag_field="kind", tag="imagenet"):
     """images/train and images/val, from archives that the user has put into the folder."""
 
     train: File
@@ -67,11 +63,10 @@ class ImageNet:
         return ["images/train", "images/val"]
 
 
-Step = Archive | Either | Plain | ImageNet
+Step = Archive | Either | Plain | Split | Names | ImageNet
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """A data set: its folder below the root, and the steps that fill it."""
 
     folder: str

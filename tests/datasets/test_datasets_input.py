@@ -158,7 +158,7 @@ def test_imagenet_with_a_class_folder_missing(big):
 def test_imagenet_with_a_folder_of_no_class(big):
     (big / "imagenet/images/val/n99999999").mkdir()
     try:
-        assert "n99999999 is no class of ImageNet" in refused(ImageNet, big, shots=1)
+        assert "n99999999 is not a class of ImageNet" in refused(ImageNet, big, shots=1)
     finally:
         (big / "imagenet/images/val/n99999999").rmdir()
 
@@ -175,9 +175,9 @@ def test_imagenet_a_with_a_class_missing(big):
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ("tench n01440764\n", "line 'tench n01440764'"),
-        ("n01440764 a\nn01440764 b\n", "a synset occurs twice"),
-        ("n01440764 a\nn01440765 b\n", "has 2 class names, not 1000"),
+        ("tench n01440764\n", "'tench n01440764' is not a line such as"),
+        ("n01440764 a\nn01440764 b\n", "has 2 lines with 1 synsets"),
+        ("n01440764 a\nn01440765 b\n", "has 2 lines with 2 synsets; expected 1000"),
     ],
 )
 def test_class_names_that_are_none(big, tmp_path, lines, words):

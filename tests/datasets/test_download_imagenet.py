@@ -3,17 +3,19 @@
 import hashlib
 import io
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from scipy.io import savemat
 from test_archives import make_tar
 from test_download_script import NAMES, SYNSETS, few_images, listing, main, offline, pack  # noqa: F401
 
 from ccli.datasets.downloads import imagenet, sources
 from ccli.datasets.downloads.steps import ImageNet
+
+ARCHIVES, CLASSNAMES = sources.SOURCES["imagenet"].steps
 
 
 def devkit(path: Path) -> None:
@@ -35,7 +37,7 @@ def by_hand(monkeypatch, tmp_path, pack) -> Path:  # noqa: F811
     folder = tmp_path / "data/imagenet"
     folder.mkdir(parents=True)
     inner = {f"{s}.tar": pack(make_tar, {f"{s}_{k}.JPEG": s.encode() for k in range(2)}, mode="w") for s in SYNSETS[:3]}
-    step = sources.IMAGENET
+    step = ARCHIVES
     make_tar(folder / step.train.name, files=inner, mode="w")
     make_tar(folder / step.val.name, files={f"ILSVRC2012_val_{k:08d}.JPEG": b"%d" % k for k in (3, 1, 2, 4)}, mode="w")
     devkit(folder / step.devkit.name)
@@ -45,7 +47,7 @@ def by_hand(monkeypatch, tmp_path, pack) -> Path:  # noqa: F811
         return replace(file, sums=(f"md5:{hashlib.md5((folder / file.name).read_bytes()).hexdigest()}",))
 
     small = ImageNet(*map(real, (step.train, step.val, step.devkit)))
-    monkeypatch.setitem(sources.SOURCES, "imagenet", replace(sources.SOURCES["imagenet"], steps=(small, sources.NAMES)))
+    monkeypatch.setitem(sources.SOURCES, "imagenet", replace(sources.SOURCES["imagenet"], steps=(small, CLASSNAMES)))
     return tmp_path / "data"
 
 
@@ -59,7 +61,7 @@ def test_imagenet_is_laid_out_from_the_users_archives(by_hand):
     of = {1: 1, 2: 0, 3: 2, 4: 1}
     expected += sorted(f"val/{SYNSETS[row]}/ILSVRC2012_val_{k:08d}.JPEG" for k, row in of.items())
     assert laid_out(by_hand) == sorted(expected)
-    assert (by_hand / "imagenet" / sources.IMAGENET.train.name).is_file()  # kept: hard to get again
+    assert (by_hand / "imagenet" / ARCHIVES.train.name).is_file()  # kept: hard to get again
     assert "images/train, images/val is there; skipped" in main("imagenet", "--root", by_hand)
 
 
@@ -103,17 +105,17 @@ def test_imagenet_says_what_to_do_by_hand(tmp_path):
 
 
 def test_a_wrong_archive_of_imagenet_is_named_and_kept(by_hand, monkeypatch):
-    real = replace(sources.SOURCES["imagenet"], steps=(sources.IMAGENET,))
+    real = replace(sources.SOURCES["imagenet"], steps=(ARCHIVES,))
     monkeypatch.setitem(sources.SOURCES, "imagenet", real)
     for synset in SYNSETS:
         (by_hand / "imagenet/images/train" / synset).mkdir(parents=True)
     with pytest.raises(SystemExit, match="wrong checksum: expected md5:29b22e2961454d5413ddabcf34fc5622, found md5:"):
         main("imagenet", "--root", by_hand)
-    assert (by_hand / "imagenet" / sources.IMAGENET.val.name).is_file()
+    assert (by_hand / "imagenet" / ARCHIVES.val.name).is_file()
 
 
 def test_a_hostile_tar_within_imagenets_is_refused(by_hand, pack, monkeypatch):  # noqa: F811
-    path = by_hand / "imagenet" / sources.IMAGENET.train.name
+    path = by_hand / "imagenet" / ARCHIVES.train.name
     make_tar(path, files={f"{SYNSETS[0]}.tar": pack(make_tar, {"../evil": b""}, mode="w")}, mode="w")
     monkeypatch.setattr(imagenet, "_verify", lambda file, path: None)
     with pytest.raises(SystemExit, match=r"is refused, nothing of it is unpacked: '../evil' in it leads out"):

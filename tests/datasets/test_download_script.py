@@ -13,11 +13,11 @@ import subprocess
 import sys
 import threading
 import types
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers import ROOT
+from msgspec.structs import replace
 from test_archives import make_tar, make_zip, tree
 from test_downloads import Server
 from trees import made_split
@@ -176,7 +176,7 @@ def test_caltech101_has_an_archive_in_its_archive(monkeypatch, server, pack, tmp
 
 
 def test_aircraft_keeps_its_data_folder_alone(monkeypatch, server, pack, tmp_path):
-    lists = [*sources.AIRCRAFT_LISTS, "families.txt"]
+    lists = ["variants.txt", *(f"images_variant_{part}.txt" for part in ("train", "val", "test")), "families.txt"]
     files = {f"fgvc-aircraft-2013b/data/{name}": b"x" for name in ["images/0001.jpg", *lists]}
     files |= {"fgvc-aircraft-2013b/README.md": b"x", "fgvc-aircraft-2013b/evaluation.m": b"x"}
     miniature(monkeypatch, server, "fgvc_aircraft", **{"fgvc-aircraft-2013b.tar.gz": pack(make_tar, files)})
@@ -256,7 +256,7 @@ def test_names_are_copied_from_imagenet_where_they_are_there(monkeypatch, server
         (NAMES[:-20], "999 synsets|is not a line"),
         (NAMES + b"tench\n", "'tench' is not a line such as"),
         (NAMES.replace(SYNSETS[5].encode(), SYNSETS[4].encode()), "1000 lines with 999 synsets"),
-        (b"\xff\xfe", "not text"),
+        (b"\xff\xfe", "cannot be read"),
     ],
 )
 def test_other_class_names_are_refused(tmp_path, content, words):
