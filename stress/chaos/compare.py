@@ -1,14 +1,11 @@
 """What is left of a disturbed run against what an undisturbed one left."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
-from safetensors.torch import load, load_file
+from safetensors.torch import load_file
 
-from ccli.errors import CcliError
-from ccli.inference.saving import load_run
+from ccli.inference.saving import FACTS, TENSORS, load_run
 from ccli.results.records import RECORD, find_records, read_record, same_record
 
 
@@ -39,7 +36,7 @@ def differences(out: Path, whole: Path) -> list[str]:
 
 
 def _classifier_differs(one: Path, other: Path) -> bool:
-    pairs = [(one / name, other / name) for name in ("classifier.json", "classifier.safetensors")]
+    pairs = [(one / name, other / name) for name in (FACTS, TENSORS)]
     return any(b.exists() and not (a.exists() and a.read_bytes() == b.read_bytes()) for a, b in pairs)
 
 
@@ -50,24 +47,17 @@ def _configs(a: dict, b: dict, out: Path, whole: Path) -> list[str]:
 
 
 def half_written(out: Path) -> list[str]:
-    """What a reader would take for whole and is not. Nothing may be, at any moment."""
+    """Files that a reader would take for whole and are not; there must be none at any moment."""
+    files = [(read_record, path) for path in out.rglob(RECORD)]
+    files += [(load_run, path.parent) for path in out.rglob(FACTS)]
+    files += [(load_file, path) for path in out.glob("store/*/*.safetensors")]
     wrong = []
-    for path in out.rglob(RECORD):
+    for read, path in files:
         try:
-            read_record(path)
-        except CcliError as error:
-            wrong.append(str(error))
-    for path in out.rglob("classifier.json"):
-        try:
-            load_run(path.parent)
-        except CcliError as error:  # new tensors beside the facts of the attempt before are refused
-            if "does not belong" not in str(error):
-                wrong.append(str(error))
-    for path in out.glob("store/*/*.safetensors"):
-        try:
-            load(path.read_bytes())
+            read(path)
         except Exception as error:
-            wrong.append(f"{path}: {error}")
+            if "does not belong" not in str(error):  # new tensors beside an earlier attempt's facts are refused
+                wrong.append(f"{path}: {error}")
     return wrong
 
 

@@ -1,13 +1,9 @@
-"""One bit of a file turned, in each kind of file that is read again: it is refused, or nothing that is read changes."""
-
-from __future__ import annotations
+"""One bit of a file turned, in each kind of file that is read again: its reader refuses it, or reads what it read."""
 
 import json
-import random
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 import torch
 from dassl.utils import load_checkpoint
@@ -19,29 +15,13 @@ from ccli.inference.saving import FACTS, TENSORS, load_run
 from ccli.results.records import RECORD, read_record
 from ccli.trainers.common.checkpoints import HEAD, RUN, read_checkpoint, read_options
 from ccli.trainers.common.gradient import BEST, _read_best
+from stress.chaos.tally import Tally
 from stress.chaos.work import Work
 
 
-@dataclass
-class Tally:
-    flips: Counter = field(default_factory=Counter)  # by kind of file
-    padding: Counter = field(default_factory=Counter)  # likewise: of those, flips that change nothing that is read
-    wrong: list[str] = field(default_factory=list)
-
-    def lines(self) -> list[str]:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in self.flips.items())
-        unread = ", ".join(f"{kind} {count}" for kind, count in self.padding.items())
-        noticed = self.flips.total() - self.padding.total() - len(self.wrong)
-        return [
-            f"{self.flips.total()} flips ({kinds}): {noticed} noticed, {len(self.wrong)} unnoticed, "
-            f"{self.padding.total()} in bytes that nothing reads{f' ({unread})' if unread else ''}",
-            *self.wrong[:20],
-        ]  # fmt: skip
-
-
-def random_flips(works: list[Work], place: Path, count: int, seed: int) -> Tally:
-    """`count` flips, over the kinds of files in turn: a file and a bit of it drawn each time."""
-    rng, tally = random.Random(seed), Tally()
+def random_flips(works: list[Work], place: Path, count: int, rng: Random) -> Tally:
+    """`count` flips, over the kinds of files in turn: a file and one of its bits drawn each time."""
+    tally = Tally()
     files = {kind: found for kind, found in _files(place / "whole").items() if found}
     for k in range(count):
         kind = list(files)[k % len(files)]
@@ -50,16 +30,16 @@ def random_flips(works: list[Work], place: Path, count: int, seed: int) -> Tally
         before, damaged, bit = read(), bytearray(content), rng.randrange(8 * len(content))
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
-        tally.flips[kind] += 1
+        tally.done[kind] += 1
         try:
             if _same(read(), before):
-                tally.padding[kind] += 1
+                tally.more[f"in bytes of a {kind} that nothing reads"] += 1
             else:
-                tally.wrong.append(f"{path}: bit {bit}")
+                tally.add(str(path), [f"bit {bit}: unnoticed"])
         except (CcliError, ValueError, FileNotFoundError, _Damaged):
-            pass
+            tally.more["noticed"] += 1
         except Exception as error:
-            tally.wrong.append(f"{path}: bit {bit}: {type(error).__name__}: {error}")
+            tally.add(str(path), [f"bit {bit}: {type(error).__name__}: {error}"])
         finally:
             path.write_bytes(content)
     return tally

@@ -1,15 +1,11 @@
 """Damaged files for every reader: python -m stress.fuzz [--minutes 10] [--only bundle split ...] [--seed 0]
 
-Hypothesis draws how good files are damaged: bytes, values of json, arrays and their headers, sizes that are declared.
-A reader may refuse a file with a CcliError of one line, or read it; whatever else leaves it has escaped, is shown with
-its traceback and the smallest damage that was found to cause it, and its files are kept. Prints for each target the
-examples, the seconds, how many were refused, what escaped, and by how much memory grew; exit status 1 where something
-escaped. Targets run one after another.
+Hypothesis draws how good files are damaged: bytes, values of json, arrays and their headers, declared sizes. A reader
+may refuse a file with a CcliError of one line, or read it. Any other exception has escaped: it is shown with its
+traceback and the smallest damage that causes it, and its files are kept. Prints examples, seconds, refusals, escapes
+and the growth of memory for each target; exit status 1 where an exception escaped. Targets run one after another.
 """
 
-from __future__ import annotations
-
-import argparse
 import resource
 import shutil
 import sys
@@ -20,28 +16,16 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-import tabulate
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from benchmarks.console import parser, table
 from ccli.errors import CcliError
 from stress.fuzz.classifiers import ClassifierReader
-from stress.fuzz.targets import (
-    BundleReader,
-    ClassesReader,
-    ConfigMerge,
-    LogParser,
-    RecordReader,
-    SplitReader,
-    Target,
-    VocabularyReader,
-)
+from stress.fuzz.targets import READERS, Target
 
-TARGETS: dict[str, type[Target]] = {
-    "bundle": BundleReader, "split": SplitReader, "config": ConfigMerge, "log": LogParser, "record": RecordReader,
-    "classifier": ClassifierReader, "classes": ClassesReader, "vocabulary": VocabularyReader,
-}  # fmt: skip
-ROUND = 200  # examples for which hypothesis is started at once
+TARGETS = READERS | {"classifier": ClassifierReader}
+ROUND = 200  # examples per start of hypothesis
 QUIET = dict(deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=False)
 
 
@@ -60,7 +44,7 @@ def attempt(target: Target, rng) -> str:
 
 
 def fuzz(target: Target, seconds: float, start: int) -> tuple[Counter, list[str]]:
-    """Rounds of examples until the time is over: how many ended how, and a traceback for each round that failed."""
+    """Rounds of examples until the time is over: counts by outcome, and the traceback of each round that failed."""
     counts, escaped, end, number = Counter(), [], time.monotonic() + seconds, start
     while time.monotonic() < end:
 
@@ -83,30 +67,31 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def row(name: str, minutes: float, start: int) -> tuple[list[str], bool]:
+    """Fuzz one target: its row of the table, and whether an exception escaped."""
+    folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
+    target, memory, begun = TARGETS[name](folder), peak_mib(), time.monotonic()
+    counts, escaped = fuzz(target, 60 * minutes, start)
+    for text in dict.fromkeys(escaped):
+        print(f"{name}, files in {folder}:\n{text}", file=sys.stderr)
+    if not escaped:
+        shutil.rmtree(folder)
+    tried, spent = counts["read"] + counts["refused"], time.monotonic() - begun
+    what = f"{counts['escaped']} rounds" if escaped else "nothing"
+    print(f"{name}: {tried} examples in {spent:.0f} s, {counts['refused']} refused, escaped: {what}", flush=True)
+    return [name, tried, f"{spent:.0f}", counts["refused"], what, f"{peak_mib() - memory:.0f}"], bool(escaped)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10, help="for each target (default: 10)")
-    parser.add_argument("--only", nargs="+", choices=TARGETS, metavar="NAME", help=f"of {', '.join(TARGETS)}")
-    parser.add_argument("--seed", type=int, default=0, help="of the first round; the others follow (default: 0)")
-    args = parser.parse_args()
+    flags = parser(__doc__)
+    flags.add_argument("--minutes", type=float, default=10, help="for each target")
+    flags.add_argument("--only", nargs="+", choices=TARGETS, default=list(TARGETS), metavar="NAME", help="targets")
+    flags.add_argument("--seed", type=int, default=0, help="of the first round; the others follow")
+    args = flags.parse_args()
     warnings.simplefilter("ignore")  # damaged arrays draw many
-    rows, bad = [], False
-    for name in args.only or TARGETS:
-        folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
-        target, memory, begun = TARGETS[name](folder), peak_mib(), time.monotonic()
-        counts, escaped = fuzz(target, 60 * args.minutes, args.seed)
-        bad = bad or bool(escaped)
-        for text in dict.fromkeys(escaped):
-            print(f"{name}, files in {folder}:\n{text}", file=sys.stderr)
-        if not escaped:
-            shutil.rmtree(folder)
-        tried, spent = counts["read"] + counts["refused"], time.monotonic() - begun
-        what = f"{counts['escaped']} rounds" if escaped else "nothing"
-        rows.append([name, tried, f"{spent:.0f}", counts["refused"], what, f"{peak_mib() - memory:.0f}"])
-        print(f"{name}: {tried} examples in {spent:.0f} s, {counts['refused']} refused, escaped: {what}", flush=True)
-    heads = ["target", "examples", "seconds", "refused", "escaped", "memory, MiB"]
-    print(tabulate.tabulate(rows, heads, tablefmt="github", disable_numparse=True))
-    sys.exit(bad)
+    rows, escaped = zip(*(row(name, args.minutes, args.seed) for name in args.only))
+    print(table(rows, ["target", "examples", "seconds", "refused", "escaped", "memory, MiB"]))
+    sys.exit(any(escaped))
 
 
 if __name__ == "__main__":

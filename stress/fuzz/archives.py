@@ -1,8 +1,7 @@
 """Damage to an .npz: to its arrays, to the headers that declare them, and to the archive around them."""
 
-from __future__ import annotations
-
 import io
+import re
 import zipfile
 from random import Random
 
@@ -16,7 +15,7 @@ DTYPES = (
 )  # fmt: skip
 HUGE = (10**6, 10**9, 10**12, 2**63 - 1, 2**64, 10**30, -1)
 VALUES = (np.nan, np.inf, -np.inf, 0, -1, 1e38, 65504, 1e-8, 2**40)
-HEADERS = (  # what stands where numpy's own header belongs
+HEADERS = (  # in place of numpy's own
     "{'descr': '<f4', 'fortran_order': False, 'shape': (%s, %s), }",
     "{'descr': '<U0', 'fortran_order': False, 'shape': (%s,), }",
     "{'descr': '<U%s', 'fortran_order': False, 'shape': (%s,), }",
@@ -30,7 +29,7 @@ HEADERS = (  # what stands where numpy's own header belongs
 
 
 def damage_archive(rng: Random, arrays: dict[str, np.ndarray]) -> bytes:
-    """The file, with one to three of its members damaged, and in one of four some of its bytes."""
+    """The file with one to three damaged members, and in one of four cases with damaged bytes."""
     members = {name: npy(array) for name, array in arrays.items()}
     for _ in range(rng.randint(1, 3)):
         name, kind = rng.choice(list(arrays)), rng.randrange(8)
@@ -67,31 +66,25 @@ def bomb(rng: Random, header: str = "") -> bytes:
 
 
 def _damaged(rng: Random, array: np.ndarray) -> np.ndarray:
+    """The array as another type or shape, or with another number in it."""
     kind = rng.randrange(3)
-    if kind == 0:
-        return _of_another_type(rng, array)
-    if kind == 1:
-        return _of_another_shape(rng, array)
-    array = array.copy()
-    if array.size and array.dtype.kind in "fiu":
-        with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
+        if kind == 0:
+            dtype = rng.choice(DTYPES)
+            try:
+                return array.astype(dtype)
+            except (TypeError, ValueError):
+                return np.zeros(array.shape, dtype)
+        if kind == 1:
+            row = np.atleast_1d(array)
+            shaped = rng.choice(
+                (row[None], row.T, row.ravel(), row[:0], row[..., :0], row[:1], np.array(0.0), row[:-1])
+            )
+            return np.asfortranarray(shaped) if rng.randrange(4) == 0 else shaped
+        array = array.copy()
+        if array.size and array.dtype.kind in "fiu":
             array.reshape(-1)[rng.randrange(array.size)] = np.float64(rng.choice(VALUES)).astype(array.dtype)
-    return array
-
-
-def _of_another_type(rng: Random, array: np.ndarray) -> np.ndarray:
-    try:
-        with np.errstate(all="ignore"):
-            return array.astype(rng.choice(DTYPES))
-    except (TypeError, ValueError):
-        return np.zeros(array.shape, dtype=rng.choice(DTYPES))
-
-
-def _of_another_shape(rng: Random, array: np.ndarray) -> np.ndarray:
-    row = np.atleast_1d(array)
-    options = (row[None], row.T, row.ravel(), row[:0], row[..., :0], row[:1], np.array(0.0), row[:-1])
-    shaped = options[rng.randrange(len(options))]
-    return np.asfortranarray(shaped) if rng.randrange(4) == 0 else shaped
+        return array
 
 
 def _zipped(rng: Random, members: dict[str, bytes]) -> bytes:
@@ -104,11 +97,9 @@ def _zipped(rng: Random, members: dict[str, bytes]) -> bytes:
 
 
 def _misdeclared(rng: Random, content: bytes) -> bytes:
-    """Another number where the archive's directory has flags, method, checksum, sizes or the place of a member."""
-    data, where = bytearray(content), content.find(b"PK\x01\x02")
-    for _ in range(rng.randrange(5)):
-        where = max(content.find(b"PK\x01\x02", where + 4), where)
-    field = rng.choice((8, 10, 16, 20, 24, 28, 42))
-    if where >= 0:
-        data[where + field : where + field + 4] = rng.choice((0, 1, 8, 99, 2**31, 2**32 - 1)).to_bytes(4, "little")
+    """Another number for the flags, method, checksum, sizes or position of a member in the archive's directory."""
+    data, starts = bytearray(content), [match.start() for match in re.finditer(b"PK\x01\x02", content)]
+    if starts:
+        at = rng.choice(starts) + rng.choice((8, 10, 16, 20, 24, 28, 42))
+        data[at : at + 4] = rng.choice((0, 1, 8, 99, 2**31, 2**32 - 1)).to_bytes(4, "little")
     return bytes(data)

@@ -1,7 +1,5 @@
 """The classifier in a run's folder, fuzzed: its json, its tensors, the header of their file, all bytes."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path
@@ -105,10 +103,9 @@ class ClassifierReader(Target):
 
 
 def _look_up(found: Classifier) -> None:
-    """What the page of concepts reads."""
+    """Read all that the page of concepts reads."""
     concepts, examples = found.concepts, found.examples
-    for row, picks in enumerate(concepts.picks):
-        _ = concepts.names[row], concepts.kinds[row], concepts.distinctiveness[row]
+    for *_, picks in zip(concepts.names, concepts.kinds, concepts.distinctiveness, concepts.picks, strict=True):
         _ = [(concepts.images[k].encode(*NAMES), found.classnames[concepts.labels[k]]) for k in picks]
     for row, path in enumerate(examples.paths if examples is not None else []):
         path.encode(*NAMES), found.classnames[examples.labels[row]], found.classnames[examples.predictions[row]]

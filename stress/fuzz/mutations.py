@@ -1,6 +1,4 @@
-"""Damage to files that were well: to their bytes, and to what their json says."""
-
-from __future__ import annotations
+"""Random damage to good files: to their bytes, and to the values of their json."""
 
 import copy
 import json
@@ -17,7 +15,7 @@ ODD = (
     float("inf"), "", " ", "a", "\0", "\n", "\ud800", "\u2028", "../x", "/x", "nan", "0", "x" * 3000, [], {}, [[]],
     [None], [-1], {"": None}, {"name": "a"}, "{}", "{0}", "validation",
 )  # fmt: skip
-HOLE = "a hole for what is deep"  # json.dumps would not write it
+HOLE = "replaced by deeply nested brackets"  # which json.dumps would not write
 
 
 def damage_bytes(rng: Random, content: bytes) -> bytes:
@@ -52,10 +50,8 @@ def damage_value(rng: Random, value: Any) -> Any:
         holder, key = _some_place(rng, value)
         if holder is None:
             value = odd(rng)
-        elif isinstance(holder, dict):
-            _damage_dict(rng, holder, key)
         else:
-            _damage_list(rng, holder, key)
+            _damage_part(rng, holder, key)
     return value
 
 
@@ -73,33 +69,22 @@ def _some_place(rng: Random, value: Any) -> tuple[Any, Any]:
     return holder, key
 
 
-def _damage_dict(rng: Random, holder: dict, key: str) -> None:
-    kind = rng.randrange(6)
+def _damage_part(rng: Random, holder: Any, key: Any) -> None:
+    kind, other = rng.randrange(6), rng.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
     if kind < 3:
         holder[key] = _changed(rng, holder[key])
     elif kind == 3:
         del holder[key]
     elif kind == 4:
+        holder[key], holder[other] = holder[other], holder[key]
+    elif isinstance(holder, dict):
         holder[rng.choice((f"{key}x", "", "\ud800", "__class__", key.upper()))] = holder.pop(key)
     else:
-        holder[key] = copy.deepcopy(rng.choice(list(holder.values())))
-
-
-def _damage_list(rng: Random, holder: list, key: int) -> None:
-    kind = rng.randrange(6)
-    if kind < 3:
-        holder[key] = _changed(rng, holder[key])
-    elif kind == 3:
-        del holder[key : key + rng.choice((1, 1, 3, 1000))]
-    elif kind == 4:
-        holder.insert(key, copy.deepcopy(holder[rng.randrange(len(holder))]))
-    else:
-        other = rng.randrange(len(holder))
-        holder[key], holder[other] = holder[other], holder[key]
+        holder[key : key + rng.choice((0, 3, 1000))] = [copy.deepcopy(holder[other])]
 
 
 def _changed(rng: Random, value: Any) -> Any:
-    """Something odd, or the value a little off or as another type."""
+    """An odd value, or the value slightly changed or as another type."""
     if rng.randrange(2):
         return odd(rng)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -110,7 +95,7 @@ def _changed(rng: Random, value: Any) -> Any:
 
 
 def to_json(rng: Random, value: Any) -> bytes:
-    """Its text; holes are filled with what is nested up to a hundred thousand deep."""
+    """The value as json; HOLE becomes brackets nested up to 100 000 deep."""
     text = json.dumps(value, ensure_ascii=rng.randrange(2) == 0)
     if HOLE in text:
         depth = rng.choice((10, 300, 900, 1500, 100_000))
@@ -120,6 +105,6 @@ def to_json(rng: Random, value: Any) -> bytes:
 
 
 def damage_json(rng: Random, value: Any) -> bytes:
-    """A json file whose values, and in one of five whose bytes, too, are damaged."""
+    """A json file with damaged values, and in one of five cases with damaged bytes as well."""
     content = to_json(rng, damage_value(rng, value))
     return damage_bytes(rng, content) if rng.randrange(5) == 0 else content

@@ -1,14 +1,10 @@
-"""The readers that are fuzzed: each with a good file, a way to damage it, and what is done with what it reads."""
-
-from __future__ import annotations
+"""The readers that are fuzzed: how a good file of each is damaged, and how the values that it reads are used."""
 
 import contextlib
-import importlib.util
 import io
 import json
 from pathlib import Path
 from random import Random
-from types import ModuleType
 
 import numpy as np
 
@@ -22,24 +18,22 @@ from ccli.results.table_formats import FORMATS, render
 from ccli.results.tables import build_table
 from stress.fuzz.archives import bomb, damage_archive
 from stress.fuzz.mutations import damage_bytes, damage_json
-
-ROOT = Path(__file__).parents[2]
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"fuzzed_{name}", ROOT / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from stress.scripts import ROOT, script
 
 
 class Target:
-    """`damage` writes a damaged file into the folder, `read` reads it. Only CcliError may leave `read`."""
+    """A reader, and how its files are damaged. Only CcliError may leave `read`."""
+
+    name = ""  # of the file that is damaged
 
     def __init__(self, folder: Path):
-        self.folder = folder
+        self.folder, self.path = folder, folder / self.name
 
     def damage(self, rng: Random) -> None:
+        """Write a damaged file into the folder."""
+        self.path.write_bytes(self.damaged(rng))
+
+    def damaged(self, rng: Random) -> bytes:
         raise NotImplementedError
 
     def read(self) -> None:
@@ -65,15 +59,16 @@ def small_arrays() -> dict[str, np.ndarray]:
 class BundleReader(Target):
     """ccli.features.bundles.read_bundle, with features in memory and left in the file."""
 
-    def damage(self, rng: Random) -> None:
-        content = bomb(rng) if rng.randrange(100) == 0 else damage_archive(rng, small_arrays())
+    name = "bundle.npz"
+
+    def damaged(self, rng: Random) -> bytes:
         self.on_disk = rng.randrange(2) == 0
-        (self.folder / "bundle.npz").write_bytes(content)
+        return bomb(rng) if rng.randrange(100) == 0 else damage_archive(rng, small_arrays())
 
     def read(self) -> None:
         before, lazy_rows.LARGE = lazy_rows.LARGE, 16 if self.on_disk else lazy_rows.LARGE
         try:
-            bundle = bundles.read_bundle(self.folder / "bundle.npz", on_disk=self.on_disk)
+            bundle = bundles.read_bundle(self.path, on_disk=self.on_disk)
             bundle.test.features[:].sum()
         finally:
             lazy_rows.LARGE = before
@@ -82,17 +77,20 @@ class BundleReader(Target):
 class SplitReader(Target):
     """ccli.datasets.common.splits.read_split, which reads Folder's own splits, too."""
 
-    def damage(self, rng: Random) -> None:
+    name = "split.json"
+
+    def damaged(self, rng: Random) -> bytes:
         items = [[f"{name}/{k}.jpg", label, name] for label, name in enumerate(("cat", "dog", "é")) for k in range(3)]
-        split = {"train": items, "val": items[:4], "test": items[2:]}
-        (self.folder / "split.json").write_bytes(damage_json(rng, split))
+        return damage_json(rng, {"train": items, "val": items[:4], "test": items[2:]})
 
     def read(self) -> None:
-        json.dumps(read_split(self.folder / "split.json"), ensure_ascii=False).encode()
+        json.dumps(read_split(self.path), ensure_ascii=False).encode()
 
 
 class RecordReader(Target):
-    """ccli.results.records.read_record, and tables of what it lets through."""
+    """ccli.results.records.read_record, and tables of the records that it accepts."""
+
+    name = RECORD
 
     def __init__(self, folder: Path):
         super().__init__(folder)
@@ -109,9 +107,8 @@ class RecordReader(Target):
         self.sealed = write_record(folder, values).read_bytes()
         self.record = values
 
-    def damage(self, rng: Random) -> None:
-        content = damage_bytes(rng, self.sealed) if rng.randrange(5) == 0 else damage_json(rng, self.record)
-        (self.folder / RECORD).write_bytes(content)
+    def damaged(self, rng: Random) -> bytes:
+        return damage_bytes(rng, self.sealed) if rng.randrange(5) == 0 else damage_json(rng, self.record)
 
     def read(self) -> None:
         record = read_record(self.folder)
@@ -133,6 +130,8 @@ def growing(brackets: str) -> str:
 class ConfigMerge(Target):
     """train.py's setup_cfg on a yaml and KEY VALUE pairs, a trainer's check_cfg, and the record's form of it."""
 
+    name = "damaged.yaml"
+
     VALUES = (
         "1", "-1", "0", "0.5", "1e999", "nan", "None", "True", "()", "(1,)", "('a', 2)", "[]", "{}", "'", '"a', "((",
         "(" * 300, "[" * 100_000, "-" * 5000 + "1", "9" * 5000, "1_0", "0x1f", "1j", "...", "\0", "", "x" * 3000,
@@ -151,24 +150,20 @@ class ConfigMerge(Target):
         self.trainers = [TRAINER_REGISTRY.get(name) for name in names]
         self.yamls = [path.read_bytes() for path in sorted((ROOT / "configs").rglob("*.yaml"))]
 
-    def damage(self, rng: Random) -> None:
-        kind = rng.randrange(10)
-        if kind == 0:
-            content = rng.choice((growing("[]"), growing("{}"), "a: &a [*a]", "SEED: &a {x: *a}")).encode()
-        elif kind < 5:
-            content = damage_bytes(rng, rng.choice(self.yamls))
-        else:
-            content = damage_json(rng, self.plain)  # yaml, mostly
-        (self.folder / "damaged.yaml").write_bytes(content)
+    def damaged(self, rng: Random) -> bytes:
         self.trainer = rng.choice(self.trainers)
         self.argv = ["--trainer", self.trainer.__name__]
         if rng.randrange(3):
-            self.argv += ["--config-file", str(self.folder / "damaged.yaml")]
+            self.argv += ["--config-file", str(self.path)]
         for _ in range(rng.randrange(4)):
             key = rng.choice(self.known)
             if rng.randrange(20) == 0:
                 key = rng.choice((key.lower(), key + ".X", key.rpartition(".")[0], "", "\ud800", "__class__"))
             self.argv += [key, rng.choice(self.VALUES)]
+        kind = rng.randrange(10)
+        if kind == 0:
+            return rng.choice((growing("[]"), growing("{}"), "a: &a [*a]", "SEED: &a {x: *a}")).encode()
+        return damage_bytes(rng, rng.choice(self.yamls)) if kind < 5 else damage_json(rng, self.plain)
 
     def read(self) -> None:
         from ccli.trainers.common.options import plain_config
@@ -209,11 +204,13 @@ class LogParser(Target):
 
 
 class ClassesReader(Target):
-    """classes.json of a folder of pictures."""
+    """classes.json of a folder of images."""
 
-    def damage(self, rng: Random) -> None:
+    name = "classes.json"
+
+    def damaged(self, rng: Random) -> bytes:
         given = {"names": {"cat": "a cat", "dog": "é"}, "templates": ["a photo of a {}.", "{} here"]}
-        (self.folder / "classes.json").write_bytes(damage_json(rng, given))
+        return damage_json(rng, given)
 
     def read(self) -> None:
         names, templates = read_classes(self.folder, ["cat", "dog", "x_y"])
@@ -224,10 +221,18 @@ class ClassesReader(Target):
 class VocabularyReader(Target):
     """A file of text concepts."""
 
-    def damage(self, rng: Random) -> None:
+    name = "words.txt"
+
+    def damaged(self, rng: Random) -> bytes:
         lines = PACKAGED_FILE.read_bytes().splitlines(keepends=True)
         start = rng.randrange(len(lines))
-        (self.folder / "words.txt").write_bytes(damage_bytes(rng, b"".join(lines[start : start + 20])))
+        return damage_bytes(rng, b"".join(lines[start : start + 20]))
 
     def read(self) -> None:
-        fingerprint(without_class_names(read_vocabulary(self.folder / "words.txt"), ["cat", "wing"])[0])
+        fingerprint(without_class_names(read_vocabulary(self.path), ["cat", "wing"])[0])
+
+
+READERS: dict[str, type[Target]] = {
+    "bundle": BundleReader, "split": SplitReader, "config": ConfigMerge, "log": LogParser, "record": RecordReader,
+    "classes": ClassesReader, "vocabulary": VocabularyReader,
+}  # fmt: skip

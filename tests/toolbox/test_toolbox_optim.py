@@ -6,7 +6,7 @@ import pytest
 import torch
 from dassl.config import get_cfg_default
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.optim.lr_scheduler import fast_forward
+from dassl.utils.torchtools import fast_forward
 from torch import nn
 
 LR, EPOCHS = 2e-3, 6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from torch.optim import Optimizer
@@ -115,14 +114,3 @@ def _schedule_proper(optimizer: Optimizer, optim_cfg: CfgNode) -> LRScheduler:
     if not isinstance(last, int):
         raise TypeError(f"single_step takes a whole number of epochs in OPTIM.STEPSIZE, got {stepsize!r}")
     return StepLR(optimizer, step_size=last if last > 0 else max_epoch, gamma=gamma)
-
-
-def fast_forward(scheduler: LRScheduler, epochs: int) -> None:
-    """Step a fresh scheduler to the start of epoch `epochs`, whatever learning rates its optimizer was given since."""
-    for group, lr in zip(scheduler.optimizer.param_groups, scheduler.get_last_lr(), strict=True):
-        group["lr"] = lr
-    with warnings.catch_warnings():
-        # torch warns that no optimizer step came in between; none should
-        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*optimizer.step.*")
-        for _ in range(epochs):
-            scheduler.step()

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import shutil
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from .rng import set_rng_state
 from .tools import atomic_path
@@ -205,7 +207,7 @@ def resume_from_checkpoint(
         print("Loaded optimizer")
     if scheduler is not None and checkpoint.get("scheduler") is not None:
         if any(isinstance(value, InertObject) for value in checkpoint["scheduler"].values()):
-            _move_on(scheduler, epoch)
+            fast_forward(scheduler, epoch)
         else:
             scheduler.load_state_dict(checkpoint["scheduler"])
         print("Loaded scheduler")
@@ -215,11 +217,15 @@ def resume_from_checkpoint(
     return epoch
 
 
-def _move_on(scheduler: Any, epochs: int) -> None:
-    """Step a fresh scheduler `epochs` times, from the learning rates it started with."""
-    from dassl.optim.lr_scheduler import fast_forward
-
-    fast_forward(scheduler, epochs)
+def fast_forward(scheduler: LRScheduler, epochs: int) -> None:
+    """Step a fresh scheduler to the start of epoch `epochs`, whatever learning rates its optimizer was given since."""
+    for group, lr in zip(scheduler.optimizer.param_groups, scheduler.get_last_lr(), strict=True):
+        group["lr"] = lr
+    with warnings.catch_warnings():
+        # torch warns that no optimizer step came in between; none should
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*optimizer.step.*")
+        for _ in range(epochs):
+            scheduler.step()
 
 
 def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
