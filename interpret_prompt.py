@@ -1,129 +1,15 @@
-"""The words nearest to a learned context: for each of its vectors, those whose embeddings are closest (Euclidean).
-
-    python interpret_prompt.py output/concept_shapes/CoOp/demo_clip_16shots/seed1
-    python interpret_prompt.py DOWNLOADED/rn50_ep50_16shots/seed1 --backbone RN50 --top 3
-
-RUN is the output folder of one of this repository's CoOp runs, which tells its backbone, or a run of CoOp's own code
-(or one of its checkpoints), which does not: give --backbone. Nothing in a checkpoint is run.
-
-A line is a vector of the context, in order: words, each with its distance. "pho-" is a piece that begins or continues a
-word. Distances far above those between words (printed for comparison) mean that nothing in the vocabulary is near, as
-is usual: what the vectors say need not be a word. After CoOp's script (Zhou et al., IJCV 2022).
-"""
+"""CoOp's name for `ccli words`: python interpret_prompt.py --help"""
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import signal
 import sys
-from pathlib import Path
 
-from ccli.errors import CcliError
-
-HEAD = "head"  # where a run of this repository keeps its checkpoints
+from ccli.cli import run
 
 
-def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", metavar="RUN", help="a run's output folder, or a checkpoint of CoOp")
-    parser.add_argument("topk", metavar="TOP", type=int, nargs="?", help="the same as --top, as CoOp's script has it")
-    parser.add_argument("--top", type=int, default=5, help="how many words for each vector (default: 5)")
-    parser.add_argument("--backbone", default="", help="RN50, ViT-B/16 ...; where given, in place of the run's")
-    return parser.parse_args(argv)
-
-
-def read_run(run: Path, backbone: str) -> tuple:
-    """(ctx [M, width] or [N, M, width], backbone, names of the N classes or None) of a run of either kind."""
-    from ccli.inference.coop_checkpoints import read_context
-
-    if not (run / "run.json").is_file():
-        context = read_context(run)
-        if not backbone:
-            raise CcliError(f"{context.path} does not tell which backbone it is of; give it, such as --backbone RN50")
-        return context.ctx, backbone, None
-    from ccli.trainers.common.checkpoints import has_checkpoint, read_checkpoint, read_options
-
-    options = read_options(run)
-    trainer = options.get("TRAINER", {}).get("NAME")
-    if not has_checkpoint(str(run), HEAD):
-        raise CcliError(f"{run} holds a run without a checkpoint; finish that run")
-    state = read_checkpoint(run / HEAD)
-    if "ctx" not in state:
-        raise CcliError(f"{run} holds a run of {trainer}, which learns no context; give one of CoOp")
-    names = json.loads((run / "run.json").read_text())["classnames"]
-    return state["ctx"].float(), backbone or options["MODEL"]["BACKBONE"]["NAME"], names
-
-
-def nearest_words(ctx, vocabulary, top: int) -> tuple:
-    """Distances and ids, both [M, top], of the rows of vocabulary [V, width] nearest to each row of ctx [M, width]."""
-    import torch
-
-    distances = torch.cdist(ctx.double(), vocabulary.double())  # [M, V]; float32 would lose the small ones
-    return tuple(distances.topk(min(top, len(vocabulary)), largest=False))
-
-
-def typical_distance(vocabulary) -> float:
-    """The median, over 256 words spread over the vocabulary, of the distance to the nearest other word."""
-    import torch
-
-    some = torch.linspace(0, len(vocabulary) - 1, 256).long()
-    return float(nearest_words(vocabulary[some], vocabulary, 2)[0][:, 1].median())
-
-
-def words_of(ctx, vocabulary, top: int, text_of) -> list[str]:
-    """A line for each of the M vectors."""
-    lines = []
-    for k, (distances, ids) in enumerate(zip(*nearest_words(ctx, vocabulary, top)), 1):
-        words = [word(text_of(token)) for token in ids.tolist()]
-        lines.append(f"{k}: " + "  ".join(f"{text} {distance:.4f}" for text, distance in zip(words, distances)))
-    return lines
-
-
-def word(text: str) -> str:
-    """A token's text as it is printed; "<end_of_text>" and its like are whole, too."""
-    text = text.strip() if text.endswith((" ", ">")) else f"{text}-"
-    return text if text.isprintable() else repr(text)
-
-
-def interpret(run: Path, top: int, backbone: str) -> None:
-    if top < 1:
-        raise CcliError(f"--top {top}: there must be at least one word")
-    ctx, backbone, names = read_run(run, backbone)
-    from ccli.clip.model import FrozenClip
-
-    clip = FrozenClip(backbone)
-    vocabulary = clip.text_tower.token_embedding.weight
-    if ctx.shape[-1] != vocabulary.shape[1]:
-        raise CcliError(
-            f"the context's vectors are {ctx.shape[-1]} wide and the words of {backbone} {vocabulary.shape[1]}; "
-            "give the backbone it was learned with as --backbone"
-        )
-    print(f"context of {ctx.shape[-2]} vectors{' for each class' if ctx.ndim == 3 else ''}, backbone {backbone}")
-    print(f"a word of its {len(vocabulary)} is typically {typical_distance(vocabulary):.4f} from the next")
-    if ctx.ndim == 2:
-        print("\n".join(words_of(ctx, vocabulary, top, clip.token_text)))
-        return
-    for k, of_class in enumerate(ctx):
-        print(f"\n{names[k] if names and k < len(names) else f'class {k}'}")
-        print("\n".join(words_of(of_class, vocabulary, top, clip.token_text)))
-
-
-def main() -> None:
-    args = arguments()
-    try:
-        interpret(Path(args.run).expanduser(), args.top if args.topk is None else args.topk, args.backbone)
-    except CcliError as error:
-        sys.exit(f"error: {error}")
-    except ModuleNotFoundError as error:
-        sys.exit(f"error: {error.name} is not installed here: run `bash scripts/install.sh` and use .venv/bin/python")
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
+def main(argv: list[str] | None = None) -> int:
+    return run("words", "interpret_prompt.py", argv)
 
 
 if __name__ == "__main__":
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    main()
+    sys.exit(main())

@@ -25,10 +25,11 @@ setup(
         *("pillow>=10", "scikit-learn>=1.6", "threadpoolctl>=3", "scipy>=1.10", "tabulate>=0.9", "tqdm>=4.66"),
         *("yacs>=0.1.8", "gdown>=6.5", "msgspec>=0.19"),
     ],
+    entry_points={"console_scripts": ["ccli = ccli.cli:main"]},
     extras_require={
         "ray": ["ray>=2.52"],  # sweeps on a cluster; older ones have no token that keeps strangers out
-        "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],  # predict.py --export
-        "report": ["matplotlib>=3.8", "jinja2>=3.1"],  # report.py
+        "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],  # ccli export
+        "report": ["matplotlib>=3.8", "jinja2>=3.1"],  # ccli report
         "test": [
             "pytest>=8",
             "pytest-xdist==3.8.0",

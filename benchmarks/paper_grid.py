@@ -21,7 +21,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from benchmarks.generated import ROOT, bundle
 from ccli.datasets.imagenet import ImageNet
 from ccli.features.bundles import write_bundle
-from ccli.sweeps.execute import train_script
+from ccli.sweeps.config import import_all
 
 NAMES = (
     "Caltech101", "OxfordPets", "StanfordCars", "OxfordFlowers", "Food101", "FGVCAircraft", "SUN397",
@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--datasets", nargs="+", default=NAMES, choices=NAMES, metavar="NAME", help=f"of {NAMES}")
     parser.add_argument("--seeds", nargs="+", default=["1", "2", "3"])
     args = parser.parse_args()
-    train_script().import_all("ccli.datasets")
+    import_all("ccli.datasets")
     rows = []
     with tempfile.TemporaryDirectory() as place:
         for name in args.datasets:

@@ -31,8 +31,9 @@ from ccli.errors import CcliError
 from ccli.inference.saving import load_run
 from ccli.results.methods import OURS
 from ccli.results.records import read_record
-from ccli.sweeps.execute import train_script
+from ccli.sweeps.config import setup_cfg
 from ccli.sweeps.plan import Grid, Run, runs_of
+from ccli.sweeps.run import arguments
 
 ROOT = Path(__file__).parent.parent
 METHODS = ("ZeroshotCLIP", "LinearProbe", "TipAdapter", "GDA", OURS)
@@ -68,8 +69,8 @@ def tested(run: Run) -> Tested:
 
     from ccli.trainers.common.feature_source import feature_source
 
-    script, record = train_script(), read_record(run.folder)
-    cfg = script.setup_cfg(script.arguments(list(run.argv)))
+    record = read_record(run.folder)
+    cfg = setup_cfg(arguments(run.argv))
     with redirect_stdout(io.StringIO()):
         features = feature_source(cfg, build_dataset(cfg), "cpu").test().features
     probabilities = load_run(run.folder).predict_proba(features)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from ccli.errors import CcliError, of_the_disk
 from ccli.files.atomic import alone, moved_into_place
 from ccli.results.records import FAILURE, RECORD, is_done
+from ccli.sweeps import run as one_run
+from ccli.sweeps.config import setup_cfg
 from ccli.sweeps.plan import Run
 
 NOT_DONE = "its run is not done"
@@ -31,14 +31,9 @@ class Outcome(NamedTuple):
     traced: bool = False  # whether the folder's failed.txt has a traceback
 
 
-@cache
 def train_script():
-    """The checkout's train.py as a module."""
-    path = Path(__file__).parent.parent / "train.py"
-    spec = importlib.util.spec_from_file_location("ccli_train_script", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module of one run."""
+    return one_run
 
 
 def execute(run: Run) -> list[Outcome]:
@@ -67,11 +62,10 @@ def cut_off(run: Run, why: str, trace: str) -> list[Outcome]:
 
 def holds_its_record(call: Run) -> bool:
     """Whether the record of this call is in its folder. One of other options is left for the run to refuse."""
-    train = train_script()
-    args = train.arguments(list(call.argv))
-    cfg = train.setup_cfg(args)
+    args = one_run.arguments(call.argv)
+    cfg = setup_cfg(args)
     try:
-        return train.is_done(cfg, args)
+        return one_run.is_done(cfg, args)
     except CcliError:
         return False
 
@@ -80,8 +74,7 @@ def _execute(call: Run) -> Outcome:
     start = time.time()
     try:
         with alone(call.folder), _into_log():
-            train = train_script()
-            train.run(train.arguments(list(call.argv)))
+            one_run.run(one_run.arguments(call.argv))
             if not (call.folder / RECORD).exists():
                 raise CcliError(f"the run ended without {call.folder / RECORD}; do its options forbid a test?")
         (call.folder / FAILURE).unlink(missing_ok=True)

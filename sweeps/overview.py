@@ -123,5 +123,5 @@ def print_table(plan: Plan, outcomes: Sequence[Outcome], against: str) -> None:
         table = results_table(records, columns, against=against)
     except CcliError as error:
         table = results_table(records, columns)  # which says by itself what is wrong, unless it is the difference
-        print(f"sweep.py: warning: {error}; the table is without differences", file=sys.stderr)
+        print(f"warning: {error}; the table is without differences", file=sys.stderr)
     print(table)

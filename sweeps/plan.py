@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from ccli import configs
 from ccli.errors import CcliError, nearest
 from ccli.features.image_folder import name_of, place_of
 from ccli.results.methods import METHODS, method_of
 from ccli.results.tables import shots_name
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(configs.__file__).parent
 FOLDERS = sorted(path.name for path in (CONFIGS / "trainers").iterdir())
 TRAINERS = (*METHODS, *(name for name in FOLDERS if name not in METHODS))  # in the order of tables and legends
 STAND_FOR = {

@@ -9,13 +9,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from unittest import mock
 
 import torch
 from torch.nn import functional as F
 
 from ccli.features.bundles import Bundle, write_bundle
 from ccli.features.task import FewShotTask, Split
+from ccli.sweeps.config import setup_cfg
+from ccli.sweeps.run import arguments
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -80,11 +81,6 @@ def bundle_args(bundle, out, *opts, trainer: str = "CCLI", cfg: str = "rn50", sh
     ]  # fmt: skip
 
 
-def train_module():
-    """train.py as a module."""
-    return script("train")
-
-
 def script(name: str):
     """A script of the root as a module."""
     spec = importlib.util.spec_from_file_location(f"{name}_script", ROOT / f"{name}.py")
@@ -93,12 +89,23 @@ def script(name: str):
     return module
 
 
-def run_here(*argv) -> str:
-    """train.py in this process; what it printed. SystemExit passes through."""
-    out = io.StringIO()
-    with mock.patch.object(sys, "argv", ["train.py", *map(str, argv)]), contextlib.redirect_stdout(out):
-        train_module().main()
+def call(name: str, *argv) -> str:
+    """What a script of the root prints, run in this process. Raises SystemExit("error: ...") if that is how it ends."""
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = script(name).main([str(word) for word in argv])
+    finally:
+        sys.stderr.write(err.getvalue())
+    if status:
+        print(out.getvalue(), end="")
+        raise SystemExit(err.getvalue().splitlines()[-1].removeprefix(f"{name}.py: "))
     return out.getvalue()
+
+
+def run_here(*argv) -> str:
+    """train.py in this process; see `call`."""
+    return call("train", *argv)
 
 
 def run_apart(*argv, kill=None, **env: str) -> subprocess.CompletedProcess:
@@ -112,21 +119,25 @@ def run_apart(*argv, kill=None, **env: str) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
+def cfg_of(*argv):
+    """The configuration that train.py makes of these arguments."""
+    return setup_cfg(arguments([str(word) for word in argv]))
+
+
 def build(*argv):
     """The trainer that train.py would run, built and not yet trained."""
     from dassl.engine import build_trainer
     from dassl.utils import set_random_seed
 
-    module = train_module()
     with contextlib.redirect_stdout(io.StringIO()):
-        cfg = module.setup_cfg(module.arguments([str(a) for a in argv]))
+        cfg = cfg_of(*argv)
         set_random_seed(cfg.SEED)
         return build_trainer(cfg)
 
 
 def config(**dataset):
     """A configuration with all keys; `dataset` sets DATASET.<KEY>."""
-    cfg = train_module().setup_cfg(train_module().arguments([])).clone()
+    cfg = cfg_of().clone()
     cfg.defrost()
     for key, value in dataset.items():
         cfg.DATASET[key] = value

@@ -18,6 +18,8 @@ from tqdm import tqdm
 
 from ccli.datasets import concept_shapes
 from ccli.sweeps import workers
+from ccli.sweeps.config import setup_cfg
+from ccli.sweeps.run import arguments
 from ccli.trainers.common import base
 from stress.scripts import ROOT, script
 
@@ -69,7 +71,7 @@ def prepare() -> None:
     from ccli.sweeps import encoding
 
     _ = (open_clip, torchvision, encoding, torch.utils.tensorboard)
-    script("train").setup_cfg(script("train").arguments([]))  # imports every trainer and data set
+    setup_cfg(arguments([]))  # imports every trainer and data set
     torch.set_num_threads(1)
     clock = base.FeatureTrainer._clock
 

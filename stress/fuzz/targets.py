@@ -8,6 +8,7 @@ from random import Random
 
 import numpy as np
 
+from ccli.commands.logs import print_means
 from ccli.concepts.vocabulary import PACKAGED_FILE, fingerprint, read_vocabulary, without_class_names
 from ccli.datasets.common.folder_classes import read_classes
 from ccli.datasets.common.splits import read_split
@@ -16,9 +17,11 @@ from ccli.results.records import FIELDS, RECORD, VERSION, read_record, same_reco
 from ccli.results.records import fingerprint as record_fingerprint
 from ccli.results.table_formats import FORMATS, render
 from ccli.results.tables import build_table
+from ccli.sweeps.config import all_keys, setup_cfg
+from ccli.sweeps.run import arguments
 from stress.fuzz.archives import bomb, damage_archive
 from stress.fuzz.mutations import damage_bytes, damage_json
-from stress.scripts import ROOT, script
+from stress.scripts import ROOT
 
 
 class Target:
@@ -142,9 +145,8 @@ class ConfigMerge(Target):
         super().__init__(folder)
         from dassl.engine import TRAINER_REGISTRY
 
-        self.module = script("train")
-        cfg = self.module.setup_cfg(self.module.arguments([]))
-        self.known = self.module.all_keys(cfg)
+        cfg = setup_cfg(arguments([]))
+        self.known = all_keys(cfg)
         self.plain = json.loads(json.dumps(cfg))
         names = [name for name in TRAINER_REGISTRY.registered_names() if name != "CoOp"]  # CoOp opens its model
         self.trainers = [TRAINER_REGISTRY.get(name) for name in names]
@@ -168,7 +170,7 @@ class ConfigMerge(Target):
     def read(self) -> None:
         from ccli.trainers.common.options import plain_config
 
-        cfg = self.module.setup_cfg(self.module.arguments(["--seed", "1", *self.argv]))
+        cfg = setup_cfg(arguments(["--seed", "1", *self.argv]))
         object.__new__(self.trainer).check_cfg(cfg)
         json.dumps(plain_config(cfg))
 
@@ -181,7 +183,6 @@ class LogParser(Target):
 
     def __init__(self, folder: Path):
         super().__init__(folder)
-        self.module = script("parse_test_res")
         for seed in (1, 2):
             (folder / "logs" / f"seed{seed}").mkdir(parents=True, exist_ok=True)
 
@@ -191,12 +192,11 @@ class LogParser(Target):
             if seed == 1 or rng.randrange(2):
                 content = damage_bytes(rng, content)
             (self.folder / "logs" / f"seed{seed}" / "log.txt").write_bytes(content)
-        self.options = rng.choice(([], ["--ci95"], ["--test-log"], ["--keyword", "macro_f1"], ["--keyword", "(["]))
+        self.options = rng.choice(({}, {"ci95": True}, {"tested": True}, {"keyword": "macro_f1"}, {"keyword": "(["}))
 
     def read(self) -> None:
-        args = self.module.build_parser().parse_args([str(self.folder / "logs"), *self.options])
         with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()):
-            self.module.print_means(args)
+            print_means(str(self.folder / "logs"), **self.options)
         said = out.getvalue()
         said.encode()
         if "nan%" in said or "inf%" in said:

@@ -62,8 +62,8 @@ def test_one_line_on_stderr(tmp_path, bundle, what):
         XDG_CACHE_HOME=str(tmp_path / "cache"), CUDA_VISIBLE_DEVICES="",
     )  # fmt: skip
     lines = [line for line in ended.stderr.splitlines() if line and not line.startswith("Drawing ")]  # a progress bar
-    assert ended.returncode == 1 and len(lines) == 1, ended.stderr
-    assert lines[0].startswith("error: ") and re.search(words, lines[0])
+    assert ended.returncode == 2 and len(lines) == 1, ended.stderr
+    assert lines[0].startswith("train.py: error: ") and re.search(words, lines[0])
     assert not list(tmp_path.rglob("result.json"))
 
 
@@ -127,7 +127,7 @@ def test_a_yaml_with_a_mistake(tmp_path, bundle, content, words):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_cuda_where_there_is_none(tmp_path, bundle):
     message = refused(tmp_path, *bundle_args(bundle, tmp_path / "run", "USE_CUDA", "True"))
-    assert re.search(r"USE_CUDA True .*no CUDA device here; leave it out", message)
+    assert re.search(r"USE_CUDA True: there is no CUDA device here; leave it out", message)
 
 
 def damaged(folder, **changes):

@@ -1,17 +1,16 @@
 """interpret_prompt.py: the words nearest to a learned context."""
 
-import io
 import os
 import subprocess
 import sys
-from contextlib import redirect_stdout
-from unittest import mock
 
+import helpers
 import pytest
 import torch
-from helpers import ROOT, script
+from helpers import ROOT
 
 from ccli.clip.model import FrozenClip
+from ccli.commands import words
 from ccli.trainers.common.checkpoints import write_run
 
 demo = FrozenClip("demo-clip")
@@ -19,10 +18,7 @@ demo = FrozenClip("demo-clip")
 
 def call(*argv) -> str:
     """The script in this process; what it printed. SystemExit passes through."""
-    out = io.StringIO()
-    with mock.patch.object(sys, "argv", ["interpret_prompt.py", *map(str, argv)]), redirect_stdout(out):
-        script("interpret_prompt").main()
-    return out.getvalue()
+    return helpers.call("interpret_prompt", *argv)
 
 
 def error(*argv) -> str:
@@ -60,17 +56,16 @@ def test_words_are_found_again_at_distance_0(tmp_path):
 
 
 def test_distances_by_hand():
-    module = script("interpret_prompt")
     vocabulary = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
     texts = ["photo ", "pho", "<end_of_text>"]
     ctx = torch.tensor([[0.0, 0.0], [3.0, 5.0]])
     # from (0, 0): 0, 5, 1; from (3, 5): sqrt(34), 1, 5
-    assert module.words_of(ctx, vocabulary, 3, texts.__getitem__) == [
+    assert words.words_of(ctx, vocabulary, 3, texts.__getitem__) == [
         "1: photo 0.0000  <end_of_text> 1.0000  pho- 5.0000",
         "2: pho- 1.0000  <end_of_text> 5.0000  photo 5.8310",
     ]
-    assert module.words_of(ctx, vocabulary, 1, ["a ", "\n", "b "].__getitem__) == ["1: a 0.0000", r"2: '\n-' 1.0000"]
-    assert module.typical_distance(torch.arange(300.0)[:, None] * 2) == 2
+    assert words.words_of(ctx, vocabulary, 1, ["a ", "\n", "b "].__getitem__) == ["1: a 0.0000", r"2: '\n-' 1.0000"]
+    assert words.typical_distance(torch.arange(300.0)[:, None] * 2) == 2
 
 
 def test_each_class_of_a_class_specific_context(tmp_path):
@@ -87,7 +82,7 @@ def test_coops_own_runs_and_its_second_argument(tmp_path, top):
     file = tmp_path / "prompt_learner" / "model.pth.tar-50"
     torch.save({"state_dict": {"ctx": context("photo"), "token_prefix": torch.zeros(1)}, "epoch": 50}, file)
     for place in (tmp_path, file):
-        assert "model.pth.tar-50 does not tell which backbone it is of" in error(place)
+        assert "model.pth.tar-50 does not record its backbone" in error(place)
         lines = call(place, *top, "--backbone", "demo-clip").splitlines()
         assert lines[2].startswith("1: photo 0.0000  ") and len(lines) == 3 and len(lines[2].split()) == 7
 
@@ -103,7 +98,6 @@ def test_what_cannot_be_interpreted(tmp_path):
     assert "run of CCLI, which learns no context" in error(our_run(tmp_path / "a", context("a"), "CCLI", key="beta"))
     wide = our_run(tmp_path / "b", torch.zeros(4, 512))
     assert "vectors are 512 wide and the words of demo-clip 64" in error(wide)
-    assert "--top 0" in error(wide, "--top", 0)
     assert "unknown backbone 'RN5O'" in error(wide, "--backbone", "RN5O")
     (wide / "head" / "checkpoint").unlink()
     assert "without a checkpoint; finish that run" in error(wide)
@@ -122,6 +116,9 @@ def test_from_the_command_line(tmp_path):
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert done.stdout.splitlines()[2:] == ["1: a 0.0000", "2: photo 0.0000"]
     done = started(tmp_path / "gone")
-    assert done.returncode == 1 and done.stdout == "" and done.stderr.startswith("error: no such file")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("interpret_prompt.py: error: no such file")
+    done = started(run, "--top", 0)
+    assert done.returncode == 2 and "argument --top: must be an integer >= 1, got '0'" in done.stderr
     text = started("--help").stdout
     assert "--backbone RN50" in text and "Euclidean" in text

@@ -179,12 +179,12 @@ def test_a_source_comes_before_its_targets_whatever_the_alphabet_says(tmp_path):
         (["empty"], "nothing found in empty"),
         (["empty", "--table"], "nothing found in empty"),
         (["empty", "--multi-exp"], "nothing found in empty"),
-        (["exp", "empty"], "--table"),
+        (["exp", "empty"], "or make a table"),
         (["exp", "--table", "--ci95"], "--ci95"),
         (["exp", "--format", "simple"], "--format"),
         (["exp", "--format", "csv"], "--format"),
         (["exp", "--columns", "dataset"], "--columns"),
-        (["exp", "--paired"], "--paired is for tables"),
+        (["exp", "--paired"], "--paired: only for tables"),
         (["exp", "--table", "--format", "latx"], "latx"),
         (["exp", "--table", "--columns", "seeds"], "seeds"),
         (["exp", "--tabel"], "--tabel"),
@@ -320,6 +320,6 @@ def test_records_that_do_not_go_together_are_named_by_their_files(tmp_path):
 
 
 def test_the_script_loads_nothing_heavy():
-    code = "import sys, parse_test_res; sys.exit(str({'torch', 'scipy', 'numpy', 'tabulate'} & set(sys.modules)))"
+    code = "import sys, ccli.commands.table; sys.exit(str({'torch', 'scipy', 'numpy', 'tabulate'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.stderr.strip() == "set()"

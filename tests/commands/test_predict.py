@@ -13,6 +13,7 @@ import pytest
 from helpers import ROOT, bundle_args, bundle_file, run_here, script
 from picture_folders import args, draw, fill
 
+from ccli.commands import answers
 from ccli.inference.saving import load_run
 from ccli.results.records import read_record
 
@@ -170,11 +171,11 @@ def test_pictures_are_taken_as_they_are_needed(pictures, monkeypatch):
             asked.append(one)
             yield one
 
-    answers = predict.predictions(run, endless(), 1, 0.0, False)
+    found = answers.predictions(run, endless(), 1, 0.0, False)
     for _ in range(3):
-        assert next(answers)["image"] == one
-    assert len(asked) <= 8 * predict.BLOCK
-    answers.close()
+        assert next(found)["image"] == one
+    assert len(asked) <= 8 * answers.BLOCK
+    found.close()
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(pictures):
@@ -189,8 +190,8 @@ def test_wrong_words_are_refused_in_one_line(pictures, capsys):
     assert "not IMAGE and --class" in refused(capsys, *run, "a.png", "--class", "x")
     assert "needs --class" in refused(capsys, *run, "a.png", "--against", "x")
     assert "use --json" in refused(capsys, *run, "a.png", "--csv", "--explain")
-    assert "'1.5' is no probability" in refused(capsys, *run, "a.png", "--reject", "1.5")
-    assert "'0' is no number" in refused(capsys, *run, "a.png", "--top", "0")
+    assert "must be a probability between 0 and 1, got '1.5'" in refused(capsys, *run, "a.png", "--reject", "1.5")
+    assert "must be an integer >= 1, got '0'" in refused(capsys, *run, "a.png", "--top", "0")
     assert "--model-dir" in refused(capsys, "a.png")
 
 

@@ -5,12 +5,13 @@ from collections import Counter
 
 import pytest
 from dassl.data.datasets import DATASET_REGISTRY
-from helpers import ROOT, config, run_here, train_module
+from helpers import ROOT, config, run_here
 from trees import REAL, SPLIT_SETS, Painter, aircraft_tree, imagenet_tree, real_split, split_tree, synset, target_tree
 
 from ccli.datasets.caltech101 import Caltech101
 from ccli.datasets.common.few_shot import FewShotDataset
 from ccli.results.records import read_record
+from ccli.sweeps.config import import_all
 
 TARGETS = {
     "imagenetv2": "ImageNetV2", "imagenet_sketch": "ImageNetSketch",
@@ -51,7 +52,7 @@ def train_args(root, name, *opts, trainer="CCLI"):
 
 
 def load(root, registered, seed=1, **dataset):
-    train_module().import_all("ccli.datasets")
+    import_all("ccli.datasets")
     cfg = config(ROOT=str(root), NUM_SHOTS=SHOTS, **dataset)
     cfg.SEED = seed
     return DATASET_REGISTRY.get(registered)(cfg)
@@ -158,7 +159,7 @@ def test_a_target_is_not_trained_on(imagenet, paint):
 
 
 def test_every_benchmark_is_one_small_loader_and_one_yaml():
-    train_module().import_all("ccli.datasets")
+    import_all("ccli.datasets")
     for name in [*SPLIT_SETS, "fgvc_aircraft", "imagenet", *TARGETS]:
         lines = (ROOT / "datasets" / f"{name}.py").read_text().splitlines()
         assert len(lines) < (20 if name in SPLIT_SETS else 100)

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import ROOT, script
+from helpers import ROOT, call
 from PIL import Image
 from trees import SPLIT_SETS, Painter, imagenet_tree, made_split, real_split, split_tree
 
@@ -35,7 +35,7 @@ def run(root, capsys, name="dtd") -> tuple[str, str]:
     """(stdout, what it exited with)"""
     exits = ""
     try:
-        script("download").main([name, "--root", str(root), "--check"])
+        print(call("download", name, "--root", root, "--check"), end="")
     except SystemExit as error:
         exits = str(error.code)
     return capsys.readouterr().out, exits
@@ -136,9 +136,10 @@ def test_imagenet_in_miniature_is_not_imagenet(tmp_path, monkeypatch):
 def test_the_table_of_sizes_is_what_the_check_asserts():
     """DATASETS.md and the loaders: one truth."""
     from dassl.data.datasets import DATASET_REGISTRY
-    from helpers import train_module
 
-    train_module().import_all("ccli.datasets")
+    from ccli.sweeps.config import import_all
+
+    import_all("ccli.datasets")
     rows = [line.strip("| \n").split("|") for line in (ROOT / "DATASETS.md").read_text().splitlines() if "|" in line]
     table = {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in rows[::-1]}  # the first of a name
     loaders = [DATASET_REGISTRY.get(name) for name in DATASET_REGISTRY.registered_names()]

@@ -139,7 +139,7 @@ def test_a_root_with_a_space_is_quoted(tmp_path):
 def test_through_train_py_it_is_one_line_and_nothing_is_left(pets):
     shutil.rmtree(pets / "oxford_pets/images")
     run = run_apart(*train_args(pets, "oxford_pets", "DATASET.NUM_SHOTS", 2))
-    assert run.returncode == 1 and run.stderr.startswith("error: ") and run.stderr.count("\n") == 1
+    assert run.returncode == 2 and run.stderr.startswith("train.py: error: ") and run.stderr.count("\n") == 1
     assert f"there is no folder {pets}/oxford_pets/images)" in run.stderr and REPAIR.format(pets) in run.stderr
     assert not (pets / "runs/CCLI/oxford_pets").exists()
 

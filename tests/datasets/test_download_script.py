@@ -1,11 +1,9 @@
 """download.py and scripts/download.sh as a user calls them, on miniature archives that a local server has."""
 
-import contextlib
 import errno
 import fcntl
 import hashlib
 import importlib.util
-import io
 import json
 import os
 import shutil
@@ -16,7 +14,7 @@ import types
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, call
 from msgspec.structs import replace
 from test_archives import make_tar, make_zip, tree
 from test_downloads import Server
@@ -68,12 +66,7 @@ def pack(tmp_path):
 
 def main(*argv) -> str:
     """download.py in this process: what it printed. SystemExit passes through."""
-    spec = importlib.util.spec_from_file_location("download_script", ROOT / "download.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        module.main([str(a) for a in argv])
-    return out.getvalue()
+    return call("download", *argv)
 
 
 def split(module: str, name: str, change: int = 0) -> bytes:
@@ -358,7 +351,8 @@ def test_the_real_table_refuses_another_archive(server, pack, tmp_path):
     server.files["EuroSAT.zip"] = content = pack(make_zip, {"2750/a": b"a"})
     script = str(ROOT / "download.py")
     done = apart(sys.executable, script, "eurosat", "--root", "data", "--mirror", server.url, cwd=tmp_path)
-    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("error: cannot get EuroSAT.zip from ")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("download.py: error: cannot get EuroSAT.zip from ")
     assert "expected md5:c8fa014336c82ac7804f0398fcb19387" in done.stderr and "Traceback" not in done.stderr
     assert f"found md5:{hashlib.md5(content).hexdigest()}" in done.stderr and "By hand" in done.stderr
     assert listing(tmp_path / "data") == []

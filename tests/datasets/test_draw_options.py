@@ -63,7 +63,7 @@ def test_a_run_with_picks_says_which(pets, picks):  # noqa: F811
     assert record["config"]["DATASET"]["PICKS"].startswith("picks.json ")
     picks[0].write_text(picks[0].read_text() + " ")
     again = run_apart("--skip-done", *out)
-    assert again.returncode == 1 and "DATASET.PICKS" in again.stderr  # another list is another run
+    assert again.returncode == 2 and "DATASET.PICKS" in again.stderr  # another list is another run
 
 
 @pytest.mark.parametrize(
@@ -147,4 +147,4 @@ def test_a_run_on_half_of_a_bundle_is_told_apart(tmp_path):
 
 def test_picks_are_not_for_bundles(tmp_path):
     run = run_apart(*bundle_args(bundle_file(tmp_path), tmp_path / "o", "DATASET.PICKS", "x.json"))
-    assert run.returncode == 1 and "DATASET.PICKS names image files, which a bundle has not" in run.stderr
+    assert run.returncode == 2 and "DATASET.PICKS names image files, which a bundle has not" in run.stderr

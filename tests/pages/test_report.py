@@ -202,7 +202,7 @@ def test_what_is_broken_is_named_and_the_rest_goes_on(tmp_path, out, capsys):
     ]
     assert len(warnings) == 4
     for line, words in zip(warnings, expected):
-        assert line.startswith(f"report.py: warning: {words}") and html.escape(words) in page
+        assert line.startswith(f"warning: {words}") and html.escape(words) in page
     assert "Left out (4)" in page and "Report on 3 runs" in page
 
 

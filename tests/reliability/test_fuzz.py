@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 import torch
-from helpers import bundle_args, bundle_file, run_here, train_module
+from helpers import bundle_args, bundle_file, cfg_of, run_here
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -181,28 +181,23 @@ PAIRS = {
 
 @pytest.mark.parametrize("pair", PAIRS, ids=range(len(PAIRS)))
 def test_pairs(pair):
-    module = train_module()
     with pytest.raises(CcliError, match=PAIRS[pair]) as caught:
-        module.setup_cfg(module.arguments(list(pair)))
+        cfg_of(*pair)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", (growing("[]"), growing("{}"), "SEED: &a [*a]"))
 def test_a_yaml_whose_aliases_grow(tmp_path, content):
-    module = train_module()
     (tmp_path / "bomb.yaml").write_text(content)
     tracemalloc.start()
     try:
         with pytest.raises(CcliError, match=r"bomb\.yaml: its aliases stand for more than 10000 values"):
-            module.setup_cfg(module.arguments(["--config-file", str(tmp_path / "bomb.yaml")]))
+            cfg_of("--config-file", tmp_path / "bomb.yaml")
         assert tracemalloc.get_traced_memory()[1] < 2e7
     finally:
         tracemalloc.stop()
 
 
 def test_an_alias_is_no_mistake(tmp_path):
-    module = train_module()
     (tmp_path / "few.yaml").write_text("INPUT: {PIXEL_MEAN: &a [0.0, 0.0, 0.0], PIXEL_STD: *a}")
-    assert (
-        module.setup_cfg(module.arguments(["--config-file", str(tmp_path / "few.yaml")])).INPUT.PIXEL_STD == [0.0] * 3
-    )
+    assert cfg_of("--config-file", tmp_path / "few.yaml").INPUT.PIXEL_STD == [0.0] * 3

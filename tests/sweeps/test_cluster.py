@@ -288,7 +288,7 @@ def test_an_interrupted_sweep_leaves_nothing_at_work(tmp_path, sweeping, head, s
     wait_for(lambda: sweep.noted("run", "began"), "a run that has begun", 60)
     sweep.process.send_signal(signal.SIGINT)
     error = sweep.end(30)
-    assert sweep.process.returncode == 130 and error.endswith("interrupted; the same command goes on\n"), error
+    assert sweep.process.returncode == 130 and error.endswith("interrupted; the same command resumes\n"), error
     assert "Traceback" not in error
     workers = {note.pid for note in sweep.noted("run", "began")}
     wait_for(lambda: not any(map(is_alive, workers)), f"the end of {workers}", 10)

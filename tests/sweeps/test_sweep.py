@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, bundle_args, bundle_file, run_apart, run_here, script
+from helpers import ROOT, bundle_args, bundle_file, run_apart, run_here
 
+from ccli.commands.sweep import arguments
 from ccli.results.records import FAILURE, find_records, read_record, same_record
 
 TRAINERS = ("ZeroshotCLIP", "TipAdapterF", "CCLI")
@@ -191,7 +192,7 @@ def test_ctrl_c_ends_it_cleanly(lasting):
     process, workers, folder = lasting
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130 and stderr.splitlines()[-1] == "interrupted; the same command goes on"
+    assert process.returncode == 130 and stderr.splitlines()[-1] == "interrupted; the same command resumes"
     assert "Traceback" not in stderr and not (folder / FAILURE).exists()
     wait_for(lambda: not any(map(alive, workers)))
 
@@ -243,16 +244,16 @@ def test_killed_twenty_times(tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("--datasets", "dtd", "--shots", "3.5"), "whole numbers or all, not '3.5'"),
-        (("--datasets", "dtd", "--jobs", "0"), "1 or more"),
-        (("--datasets", "dtd", "--threads", "0"), "1 or more"),
-        (("--datasets", "dtd", "--seeds", "-1"), "0 or more"),
+        (("--datasets", "dtd", "--shots", "3.5"), "--shots: must be integers or all, got '3.5'"),
+        (("--datasets", "dtd", "--jobs", "0"), "--jobs: must be an integer >= 1, got '0'"),
+        (("--datasets", "dtd", "--threads", "0"), "--threads: must be an integer >= 1, got '0'"),
+        (("--datasets", "dtd", "--seeds", "-1"), "--seeds: must be integers >= 0, got '-1'"),
         (("--shots", "4"), "--datasets"),
     ],
 )
 def test_bad_arguments(argv, message, capsys):
     with pytest.raises(SystemExit):
-        script("sweep").arguments(argv)
+        arguments(argv)
     assert message in capsys.readouterr().err
 
 
@@ -268,20 +269,20 @@ def test_bad_arguments_that_only_the_grid_shows(tmp_path):
 
 
 def test_pairs_after_flags_that_take_several_words():
-    args = script("sweep").arguments(["--datasets", "dtd", "--seeds", "1", "2", "PROTOCOL", "fixed", "A.B_C", "1,2"])
+    args = arguments(["--datasets", "dtd", "--seeds", "1", "2", "PROTOCOL", "fixed", "A.B_C", "1,2"])
     assert args.seeds == [1, 2] and args.opts == ["PROTOCOL", "fixed", "A.B_C", "1,2"]
 
 
 def test_the_value_of_a_flag_is_no_key():
     words = ["--datasets", "PETS.V1", "--output", "RUNS.V2", "--variant", "SEED", "--dry-run", "A.B_C", "1"]
-    args = script("sweep").arguments(words)
+    args = arguments(words)
     assert (args.datasets, args.output, args.variant) == (["PETS.V1"], Path("RUNS.V2"), "SEED")
     assert args.dry_run and args.opts == ["A.B_C", "1"]
 
 
 def test_help_teaches(capsys):
     with pytest.raises(SystemExit):
-        script("sweep").arguments(["--help"])
+        arguments(["--help"])
     text = capsys.readouterr().out
     assert "--dry-run" in text and "TRAINER.CCLI.TOP_K 1,3,5" in text and "failed.txt" in text
 

@@ -45,11 +45,11 @@ def test_a_difference_that_cannot_be_told_does_not_cost_the_table(tmp_path):
     argv = ("--datasets", "tiny.npz", "--shots", 4, "--seeds", 1, "--output", "runs", "--against", "GDA")
     grid = sweep(*argv, "--trainers", "CCLI", "GDA", "TRAINER.GDA.WEIGHT", "1.0,2.0", cwd=tmp_path)
     assert grid.returncode == 0 and len(cells(grid.stdout)) == 1 + 4, grid.stderr
-    (warning,) = [line for line in grid.stderr.splitlines() if line.startswith("sweep.py: warning: ")]
+    (warning,) = [line for line in grid.stderr.splitlines() if line.startswith("warning: ")]
     assert "difference to GDA needs one row of it, and this table has 2 rows" in warning
     failed = sweep(*argv, "--trainers", "GDA", "ZeroshotCLIP", "TRAINER.GDA.WEIGHT", "-1.0", cwd=tmp_path)
     assert failed.returncode == 1 and split(failed.stdout)[1][0] == "ZeroshotCLIP", failed.stderr
-    assert "sweep.py: warning: a difference to GDA needs one row of it" in failed.stderr
+    assert "warning: a difference to GDA needs one row of it" in failed.stderr
 
 
 def test_the_name_of_against_is_checked_before_anything_is_run(tmp_path):
@@ -84,7 +84,7 @@ def test_an_output_that_cannot_be_written_to(tmp_path):
     bundle = bundle_file(tmp_path)
     done = sweep(*GDA[:-1], "tiny.npz", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"sweep.py: error: --output tiny.npz: {tmp_path}/tiny.npz is no folder; choose another\n"
+    assert done.stderr == f"sweep.py: error: --output tiny.npz: {tmp_path}/tiny.npz is not a folder; choose another\n"
     (run,) = runs_of(Grid([str(bundle)], ["GDA"], [4], [1], output=tmp_path / "runs"))
     run.folder.parents[1].mkdir(parents=True)
     run.folder.parent.write_text("in the way")

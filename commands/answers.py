@@ -1,0 +1,112 @@
+"""What a finished run says of pictures, as plain text, JSON or CSV."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ccli.commands.pictures import Pictures
+from ccli.errors import CcliError
+from ccli.features.decoding import shown
+
+BLOCK = 64  # pictures that are labelled at a time
+FOR, AGAINST, KINDS = 5, 3, 4  # concepts that are listed, and kinds of them
+
+
+def load(args: argparse.Namespace) -> Any:
+    """The classifier in --model-dir, on a GPU if there is one."""
+    import torch
+
+    from ccli.inference.saving import load_run
+
+    sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
+    return load_run(args.model_dir, "cuda" if torch.cuda.is_available() else "cpu", args.backbone)
+
+
+def predictions(run: Any, paths: Iterable[str], top: int, reject: float, explain: bool) -> Iterator[dict | CcliError]:
+    """For each picture {"image", "label" (None where rejected), "top": [{"label", "probability"}], "reasons"}."""
+    import torch
+
+    encoded = run.encode(paths)
+    while block := list(islice(encoded, BLOCK)):
+        good = [feature for _, feature in block if not isinstance(feature, CcliError)]
+        features = torch.stack(good) if good else torch.zeros(0, run.width)
+        probabilities = torch.as_tensor(run.predict_proba(features))
+        values, labels = probabilities.topk(min(top, probabilities.shape[1]), dim=1)
+        why = run.explain(features, FOR, AGAINST) if explain else [None] * len(good)
+        rows = zip(values.tolist(), labels.tolist(), why)
+        for path, feature in block:
+            if isinstance(feature, CcliError):
+                yield feature
+                continue
+            shares, places, reasons = next(rows)
+            found = [{"label": run.classnames[k], "probability": p} for k, p in zip(places, shares)]
+            label = found[0]["label"] if shares[0] >= reject else None
+            yield {"image": path, "label": label, "top": found} | ({"reasons": asdict(reasons)} if reasons else {})
+
+
+def as_text(found: dict) -> str:
+    """One line: picture, label, the most likely labels with their probabilities; reasons below."""
+    label = "(no label)" if found["label"] is None else shown(found["label"])
+    shares = ", ".join(f"{shown(one['label'])} {one['probability']:.3f}" for one in found["top"])
+    return "\n".join([f"{shown(found['image'])}\t{label}\t{shares}", *reasons_text(found.get("reasons"))])
+
+
+def reasons_text(why: dict | None) -> list[str]:
+    """Lines of terms that add up to the first; those of single concepts add up to that of all concepts."""
+    if not why:
+        return []
+    concepts = sum(one["part"] for one in why["concepts"]) + why["others"]
+    kinds = [f"{shown(kind)} {part:+.3f}" for kind, part in why["kinds"].items()]
+    kinds = ", ".join(kinds[:KINDS] + ["..."] * (len(kinds) > KINDS))
+    parts = [
+        (why["total"], f"for {shown(why['what'])}, of which"), (why["zero_shot"], "zero-shot"),
+        (why["class_texts"], "class texts"), (concepts, f"concepts ({kinds}), of which"),
+    ]  # fmt: skip
+    lines = [f"    {value:+8.3f}  {words}" for value, words in parts]
+    for one in why["concepts"]:
+        name = f"{'not ' if one['cosine'] < 0 else ''}{shown(one['concept'])}"  # the picture lacks it, and that counts
+        images = ", ".join(shown(os.path.join(*Path(path).parts[-2:])) for path in one["images"] if path)
+        lines.append(f"        {one['part']:+8.3f}  {name}{': ' + images if images else ''}")
+    lines.append(f"        {why['others']:+8.3f}  all others")
+    if abs(why["constant"]) >= 5e-4:
+        lines.append(f"    {why['constant']:+8.3f}  the network's constant")
+    return lines
+
+
+def write_all(run: Any, args: argparse.Namespace) -> int:
+    """Print each picture's answer on stdout, and each that cannot be read on stderr; returns the exit status."""
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    if args.csv:
+        table.writerow(["image", "label", *(f"{x}_{k + 1}" for k in range(args.top) for x in ("label", "probability"))])
+    bad, count, pictures = 0, 0, Pictures(args.images)
+    for found in predictions(run, _counted(pictures), args.top, args.reject, args.explain):
+        count += 1
+        if isinstance(found, CcliError):
+            bad += 1
+            print(f"warning: {found}", file=sys.stderr)
+        elif args.json:
+            print(json.dumps(found))
+        elif args.csv:
+            cells = [x for one in found["top"] for x in (one["label"], f"{one['probability']:.6f}")]
+            table.writerow([found["image"], found["label"] or "", *cells])
+        else:
+            print(as_text(found))
+    if bad:
+        print(f"warning: {bad} of {count} pictures could not be read", file=sys.stderr)
+    return 1 if bad or pictures.problems else 0
+
+
+def _counted(paths: Iterable[str]) -> Iterable[str]:
+    """With a progress bar, unless answers go to the same terminal."""
+    from tqdm import tqdm
+
+    return tqdm(paths, unit=" pictures", disable=True if sys.stdout.isatty() else None, leave=False)

@@ -1,0 +1,54 @@
+"""The concepts that speak for and against a picture's label, or that mark a class (runs of CCLI).
+
+The terms of each label add up to its logit. Each concept is listed with the training pictures behind it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from ccli.commands.answers import load, reasons_text, write_all
+from ccli.commands.parser import Parser, positive
+
+EXAMPLES = """
+examples:
+  Why these labels:
+    PROG --model-dir output/try a.jpg b.jpg
+  What marks a class, and what separates it from another:
+    PROG --model-dir output/try --class "striped star"
+    PROG --model-dir output/try --class "striped star" --against "blue cross"
+"""
+
+
+def parser(prog: str) -> Parser:
+    parser = Parser(prog, __doc__, EXAMPLES)
+    parser.set_defaults(csv=False, reject=0.0, explain=True)
+    add = parser.add_argument
+    add("images", nargs="*", metavar="IMAGE", help="pictures, and folders of pictures")
+    add("--model-dir", required=True, metavar="RUN", help="the output folder of a finished run")
+    add("--class", dest="name", metavar="CLASS", help="instead of pictures: what marks this class")
+    add("--against", metavar="CLASS", help="with --class: what separates it from this one")
+    add("--top", type=positive, default=1, metavar="K", help="labels that are listed of each picture (default: 1)")
+    add("--json", action="store_true", help="one JSON object per line")
+    add("--backbone", default="", help="where the run's backbone is now, if it has moved")
+    return parser
+
+
+def main(argv: list[str], prog: str) -> int:
+    parse = parser(prog)
+    args = parse.parse_args(argv)
+    if bool(args.images) == bool(args.name):
+        parse.error("give either IMAGE or --class")
+    if args.against and not args.name:
+        parse.error("argument --against: needs --class")
+    run = load(args)
+    return explain_class(run, args.name, args.against or "", args.json) if args.name else write_all(run, args)
+
+
+def explain_class(run: Any, name: str, against: str, as_json: bool) -> int:
+    """Print what marks a class, or what separates it from another; returns the exit status."""
+    why = asdict(run.explain_class(name, against))
+    print(json.dumps(why) if as_json else "\n".join(reasons_text(why)))
+    return 0

@@ -1,0 +1,92 @@
+"""Labels for new pictures, with probabilities, by a finished run.
+
+Needs only the run's folder. Pictures are read one after another, in any number. Those that cannot be read are named on
+stderr; the others go on, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ccli.commands.answers import load, write_all
+from ccli.commands.explain import explain_class
+from ccli.commands.export import write_onnx
+from ccli.commands.parser import Parser, positive
+
+EXAMPLES = """
+examples:
+  Every picture below a folder, the most likely label of each:
+    PROG --model-dir output/try holiday/
+  The three most likely labels with their probabilities, as a table for other programs:
+    PROG --model-dir output/try a.jpg b.png --top 3 --csv > labels.csv
+  No label if the most likely has a probability below 0.8:
+    PROG --model-dir output/try holiday/ --reject 0.8
+"""
+COOP = """\
+  Why: the concepts that speak for and against the label, with the training pictures behind each (runs of CCLI):
+    PROG --model-dir output/try a.jpg --explain
+  What marks a class, and what separates it from another:
+    PROG --model-dir output/try --class "striped star"
+    PROG --model-dir output/try --class "striped star" --against "blue cross"
+  The classifier as an ONNX model, and with the image tower as another:
+    PROG --model-dir output/try --export model.onnx
+"""
+FOLDERS = """
+Folders are searched for .jpg, .jpeg, .png, .webp, .gif and .bmp at any depth, without links to folders and hidden ones.
+With --json each line is an object, with --csv a row; these keep names as they are, and the plain form escapes them.
+"""
+
+
+def parser(prog: str) -> Parser:
+    """predict.py also has the options of `ccli explain` and `ccli export`."""
+    parser = Parser(prog, __doc__, EXAMPLES + (COOP if prog == "predict.py" else "") + FOLDERS)
+    add = parser.add_argument
+    parser.set_defaults(explain=False, name=None, against=None, export=None)
+    add("images", nargs="*" if prog == "predict.py" else "+", metavar="IMAGE", help="pictures, and folders of pictures")
+    add("--model-dir", required=True, metavar="RUN", help="the output folder of a finished run")
+    add("--top", type=positive, default=1, metavar="K", help="labels of each picture (default: 1)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object per line")
+    form.add_argument("--csv", action="store_true", help="comma-separated values with a header")
+    add("--reject", type=_probability, default=0.0, metavar="P", help="no label below this probability")
+    add("--backbone", default="", help="where the run's backbone is now, if it has moved")
+    if prog == "predict.py":
+        add("--explain", action="store_true", help="the reasons for each label (not with --csv)")
+        add("--class", dest="name", metavar="CLASS", help="instead of pictures: what marks this class")
+        add("--against", metavar="CLASS", help="with --class: what separates it from this one")
+        add("--export", metavar="ONNX", help="instead of pictures: write the classifier as ONNX")
+    return parser
+
+
+def _probability(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a probability between 0 and 1, got {text!r}")
+    return value
+
+
+def check(parser: Parser, args: argparse.Namespace) -> None:
+    """End with an error if options are missing or do not fit together."""
+    named = {"IMAGE": args.images, "--class": args.name, "--export": args.export}
+    tasks = [name for name, given in named.items() if given]
+    if len(tasks) != 1:
+        parser.error(f"give one of IMAGE, --class and --export{', not ' + ' and '.join(tasks) if tasks else ''}")
+    if args.against and not args.name:
+        parser.error("argument --against: needs --class")
+    if args.explain and args.csv:
+        parser.error("argument --explain: not allowed with --csv; use --json")
+
+
+def main(argv: list[str], prog: str) -> int:
+    parse = parser(prog)
+    args = parse.parse_args(argv)
+    check(parse, args)
+    run = load(args)
+    if args.export:
+        return write_onnx(run, args.export)
+    if args.name:
+        return explain_class(run, args.name, args.against or "", args.json)
+    return write_all(run, args)

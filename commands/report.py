@@ -1,0 +1,166 @@
+"""One page on finished runs, for a browser without a network, and the same figures for a paper.
+
+With --concepts, a page on the concepts of one run of CCLI instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from ccli.commands.parser import Parser
+from ccli.errors import CcliError, os_errors
+from ccli.files.atomic import moved_into_place
+from ccli.results.aggregate import Task, collect, rows_of
+from ccli.results.published import read_published
+from ccli.results.records import find_records
+
+EXAMPLES = """
+examples:
+  Everything below a folder of runs, in report.html:
+    PROG output
+  Two folders in one page, with the difference to one trainer in each cell and rows of published numbers:
+    PROG output/dtd output/eurosat --to few_shot.html --against CCLI --published published.csv
+  The figures alone, each as PDF and PNG (curves_<data set>, curves_average, time):
+    PROG output --figures figures
+  The concepts of one run of CCLI with the images behind them, its classes, and test images explained:
+    PROG --concepts output/dtd/CCLI/vit_b16_16shots/seed1 --to concepts.html
+
+The page holds the tables, paired tests, curves with error bars, time, per-class accuracy and confusion of any run you
+choose, chosen hyper-parameters and versions. Runs that failed or cannot be read are named here and in the page, and
+the rest goes on. The same records give the same page, byte for byte.
+"""
+Found = list[tuple[Path, dict[str, Any]]]
+
+
+def parser(prog: str) -> Parser:
+    parser = Parser(prog, __doc__, EXAMPLES)
+    add = parser.add_argument
+    add("output", nargs="*", metavar="OUTPUT", help="folder of runs (result.json at any depth)")
+    add("--concepts", metavar="RUN", help="instead of OUTPUT: a run of CCLI whose concepts to show")
+    add(
+        "--to",
+        metavar="HTML",
+        help="the page (default: report.html, or concepts.html; none if only --figures is given)",
+    )
+    add("--figures", metavar="DIR", help="a folder for the figures as PDF and PNG")
+    add("--against", metavar="TRAINER", help="differences to this trainer, too")
+    add(
+        "--published",
+        metavar="CSV",
+        help="published numbers in marked rows (columns dataset, trainer, backbone, shots, accuracy)",
+    )
+    return parser
+
+
+def check(parser: Parser, args: argparse.Namespace) -> None:
+    """End with an error if options are missing or do not fit together."""
+    if args.concepts is None:
+        if not args.output:
+            parser.error("the following arguments are required: OUTPUT (or --concepts RUN)")
+        return
+    others = {"OUTPUT": args.output, "--figures": args.figures, "--against": args.against}
+    for name, value in (others | {"--published": args.published}).items():
+        if value:
+            parser.error(f"argument --concepts: not allowed with {name}")
+
+
+def read_runs(folders: list[str]) -> tuple[Found, list[str]]:
+    """(records with their paths, problems) below all folders; a record that two folders hold counts once."""
+    found: dict[str, tuple[Path, dict[str, Any]]] = {}
+    problems: dict[str, None] = {}
+    for folder in folders:
+        records, bad = find_records(folder)
+        for path, record in records:
+            found.setdefault(os.path.realpath(path), (path, record))
+        if not records and not bad:
+            bad = [f"{folder} holds no finished run (no result.json below); finish one, or leave the folder out"]
+        problems |= dict.fromkeys(bad)
+    kept, clashes = one_a_place(list(found.values()))
+    return in_order(kept), [*problems, *clashes]
+
+
+def in_order(found: Found) -> Found:
+    """Methods as papers list them, zero-shot first and CCLI last, which is the order of lines in the tables."""
+    from ccli.results.methods import method_order
+
+    return sorted(found, key=lambda f: (*method_order(f[1]["trainer"]), f[1]["protocol"] == "paper"))
+
+
+def one_a_place(found: Found) -> tuple[Found, list[str]]:
+    """(records, problems): of records that claim one seed of one cell the first, and none where they differ.
+
+    Of a cell whose seeds are of different experiments (other options, other test images) none are kept.
+    """
+    seeds: dict[tuple, Found] = {}
+    for row, (path, record) in zip(rows_of([record for _, record in found]), found):
+        place = row, Task(record["dataset"], record["shots"]), record["seed"]
+        seeds.setdefault(place, []).append((path, record))
+    problems, cells = [], {}
+    for (row, task, _), claims in seeds.items():
+        if not _clash(claims, problems):
+            cells.setdefault((row, task), []).append(claims[0])
+    return [one for cell in cells.values() if not _clash(cell, problems) for one in cell], problems
+
+
+def _clash(claims: Found, problems: list[str]) -> bool:
+    """Whether records of one cell do not go together, which is then told in `problems`."""
+    try:
+        collect([record for _, record in claims])
+    except CcliError as error:
+        problems.append(f"left out {', '.join(str(path.parent) for path, _ in claims)}: {error}")
+        return True
+    return False
+
+
+def write_page(target: Path, text: str) -> None:
+    """Write a page atomically. Raises CcliError if that fails."""
+    with os_errors(f"cannot write {target}", "free space or choose another place"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with moved_into_place(target) as scratch:
+            scratch.write_bytes(text.encode("utf-8", errors="replace"))  # names of files need not be text
+
+
+def report(args: argparse.Namespace) -> None:
+    """Read, draw and write; a line on stdout for each thing written, one on stderr for each problem."""
+    from ccli.results.plots import plots, save
+
+    found, problems = read_runs(args.output)
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    if not found:
+        raise CcliError(f"nothing found in {', '.join(args.output)}: no readable result.json below; finish a run first")
+    published = read_published(args.published) if args.published else ()
+    figures = plots([record for _, record in found])
+    if args.to or not args.figures:
+        from ccli.pages.report import render_page
+
+        target = Path(args.to or "report.html")
+        write_page(target, render_page(found, figures, problems, args.against or "", published))
+        print(f"{target}: a page on {len(found)} run{'' if len(found) == 1 else 's'}")
+    if args.figures:
+        paths = save(figures, args.figures)
+        print(f"{args.figures}: {', '.join(path.name for path in paths)}")
+
+
+def report_concepts(args: argparse.Namespace) -> None:
+    """The page about one run, and a line on stdout."""
+    from ccli.pages.concepts import render_concepts
+    from ccli.pages.concepts.contents import contents
+
+    target = Path(args.to or "concepts.html")
+    data = contents(args.concepts)
+    write_page(target, render_concepts(data))
+    counts = f"{len(data['concepts'])} concepts, {len(data['classes'])} classes and {len(data['examples'])} test images"
+    print(f"{target}: a page on {counts}")
+
+
+def main(argv: list[str], prog: str) -> int:
+    parse = parser(prog)
+    args = parse.parse_args(argv)
+    check(parse, args)
+    report(args) if args.concepts is None else report_concepts(args)
+    return 0

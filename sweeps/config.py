@@ -1,0 +1,95 @@
+"""The configuration of one run: defaults, yaml files, flags and KEY VALUE pairs, checked and merged."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+from pathlib import Path
+
+from ccli.errors import CcliError, first_line, nearest, printable
+
+
+def setup_cfg(args: argparse.Namespace):
+    """Merge defaults, the keys of all trainers and data sets, the two yaml files, flags and KEY VALUE pairs.
+
+    Raises:
+        CcliError: an unknown file or option, or a value that does not fit.
+    """
+    if printable(args.model_dir) != args.model_dir:
+        raise CcliError(f"--model-dir {args.model_dir!r} is not UTF-8; a log cannot hold it; rename the folder")
+    from dassl.config import get_cfg_default
+
+    cfg = get_cfg_default()
+    for package in ("ccli.trainers", "ccli.datasets.common", "ccli.datasets"):
+        for module in import_all(package):
+            getattr(module, "extend_cfg", lambda cfg: None)(cfg)
+    for path in (args.dataset_config_file, args.config_file):
+        if path:
+            merge_file(cfg, path)
+    flags = {
+        "DATASET.ROOT": args.root, "OUTPUT_DIR": args.output_dir, "RESUME": args.resume,
+        "DATASET.SOURCE_DOMAINS": args.source_domains, "DATASET.TARGET_DOMAINS": args.target_domains,
+        "INPUT.TRANSFORMS": args.transforms, "TRAINER.NAME": args.trainer, "MODEL.BACKBONE.NAME": args.backbone,
+        "MODEL.HEAD.NAME": args.head, "CFG_NAME": Path(args.config_file).stem,
+    }  # fmt: skip
+    pairs = [x for key, value in flags.items() if value for x in (key, value)]
+    cfg.SEED = args.seed
+    merge_pairs(cfg, pairs + args.opts)
+    from ccli.trainers.common.checks import refuse_odd
+
+    refuse_odd(cfg)
+    if "USE_CUDA" in args.opts and cfg.USE_CUDA:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise CcliError("USE_CUDA True: there is no CUDA device here; leave it out to run on the CPU")
+    cfg.freeze()
+    return cfg
+
+
+def import_all(package: str) -> list:
+    """Import every module of a package, so that its trainers or data sets are registered."""
+    folder = importlib.import_module(package)
+    names = [m.name for m in pkgutil.iter_modules(folder.__path__) if not m.ispkg]
+    return [importlib.import_module(f"{package}.{name}") for name in names]
+
+
+def merge_file(cfg, path: str) -> None:
+    if not Path(path).is_file():
+        siblings = sorted(p.stem for p in Path(path).parent.glob("*.yaml"))
+        there = f" There are {', '.join(siblings)}." if siblings else ""
+        raise CcliError(f"no configuration {path}.{nearest(Path(path).stem, siblings)}{there}")
+    if Path(path).suffix not in (".yaml", ".yml"):  # yacs would run a .py
+        raise CcliError(f"{path}: a configuration must be a .yaml file")
+    try:
+        from ccli.trainers.common.checks import refuse_growing
+
+        refuse_growing(path)
+        cfg.merge_from_file(path)
+    except KeyError as error:
+        key = str(error).strip("'\"").rpartition(" ")[2]
+        raise CcliError(f"{path}: unknown option {key}.{nearest(key, all_keys(cfg))}") from error
+    except Exception as error:
+        raise CcliError(f"{path}: {first_line(error)}") from error
+
+
+def merge_pairs(cfg, pairs: list) -> None:
+    if len(pairs) % 2:
+        raise CcliError(f"options come as KEY VALUE pairs, but {pairs[-1]!r} stands alone")
+    known = all_keys(cfg)
+    for key, value in zip(pairs[::2], pairs[1::2]):
+        if key not in known:
+            hint = f"{nearest(key, known)} The defaults are listed at the head of any log.txt"
+            raise CcliError(f"unknown option {printable(key)}.{hint}")
+        try:
+            cfg.merge_from_list([key, value])
+        except Exception as error:  # literals that nest or hash badly raise half a dozen types
+            raise CcliError(f"option {key}: {value!r} does not fit ({first_line(error)})") from error
+
+
+def all_keys(node, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in node.items():
+        keys += all_keys(value, f"{prefix}{key}.") if hasattr(value, "merge_from_list") else [prefix + key]
+    return keys
