@@ -7,11 +7,14 @@ import importlib
 import pkgutil
 from pathlib import Path
 
+from ccli import plugins
 from ccli.errors import CcliError, first_line, nearest, printable
+
+PACKAGES = ("ccli.trainers", "ccli.datasets.common", "ccli.datasets")  # whose modules add keys, trainers and data sets
 
 
 def setup_cfg(args: argparse.Namespace):
-    """Merge defaults, the keys of all trainers and data sets, the two yaml files, flags and KEY VALUE pairs.
+    """Merge defaults, all trainers' and data sets' keys (plugins' too), the two yaml files, flags and KEY VALUE pairs.
 
     Raises:
         CcliError: an unknown file or option, or a value that does not fit.
@@ -21,9 +24,9 @@ def setup_cfg(args: argparse.Namespace):
     from dassl.config import get_cfg_default
 
     cfg = get_cfg_default()
-    for package in ("ccli.trainers", "ccli.datasets.common", "ccli.datasets"):
-        for module in import_all(package):
-            getattr(module, "extend_cfg", lambda cfg: None)(cfg)
+    own = [one for package in PACKAGES for one in import_all(package)]
+    for module in (*own, *plugins.modules()):
+        getattr(module, "extend_cfg", lambda cfg: None)(cfg)
     for path in (args.dataset_config_file, args.config_file):
         if path:
             merge_file(cfg, path)

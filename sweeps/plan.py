@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ccli import configs
+from ccli import configs, plugins
 from ccli.errors import CcliError, nearest
 from ccli.features.image_folder import name_of, place_of
 from ccli.results.methods import METHODS, method_of
@@ -138,13 +138,14 @@ def data_set(name: str) -> tuple[str, Path, tuple[str, ...]]:
 
 def configuration(trainer: str, cfg: str) -> Path:
     """A trainer's yaml. Raises CcliError where there is no such trainer or yaml."""
-    folder = CONFIGS / "trainers" / trainer
-    if trainer not in FOLDERS:
-        raise CcliError(f"unknown trainer {trainer!r}; there are {', '.join(FOLDERS)}.{nearest(trainer, FOLDERS)}")
-    stems = sorted(path.stem for path in folder.glob("*.yaml"))
-    if cfg not in stems:
-        raise CcliError(f"{trainer} has no configuration {cfg!r}; it has {', '.join(stems)}.{nearest(cfg, stems)}")
-    return folder / f"{cfg}.yaml"
+    known = [*FOLDERS, *plugins.trainers()]
+    if trainer not in known:
+        raise CcliError(f"unknown trainer {trainer!r}; there are {', '.join(known)}.{nearest(trainer, known)}")
+    folders = [CONFIGS / "trainers" / trainer, *plugins.config_folders(trainer)]
+    paths = {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+    if cfg not in paths:
+        raise CcliError(f"{trainer} has no configuration {cfg!r}; it has {', '.join(paths)}.{nearest(cfg, paths)}")
+    return paths[cfg]
 
 
 def default_cfg(dataset: str) -> str:
