@@ -11,7 +11,7 @@ import torch
 from ccli.concepts.gallery import EXPLAINED, gallery
 from ccli.concepts.vocabulary import Vocabulary, fingerprint
 from ccli.features.decoding import BENCHMARK
-from ccli.features.image_encoder import ImageSpec
+from ccli.features.encoder import ImageSpec
 from ccli.features.task import Split
 from ccli.fitting.calibration import ENOUGH, Calibration, calibrate, calibration_error, some_of
 from ccli.fitting.selection import MAX_FOLDS
