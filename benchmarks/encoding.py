@@ -31,7 +31,8 @@ from ccli.clip.model import PRECISIONS, FrozenClip
 from ccli.datasets.common.few_shot import extend_cfg
 from ccli.datasets.concept_shapes import ConceptShapes
 from ccli.features import crops
-from ccli.features.feature_store import BATCH, FeatureStore
+from ccli.features.decoding import open_image
+from ccli.features.encoder import BATCH, FeatureEncoder
 
 CLIP_FOLDER = Path(ccli.clip.__file__).parent
 UNTRAINED = {"RN50": "RN50-quickgelu", "ViT-B/32": "ViT-B-32-quickgelu"}
@@ -83,12 +84,12 @@ def measure(name: str, precision: str, count: int, rounds: int, place: Path) -> 
     facts, some = clip.facts, paths[:BATCH]
 
     def decode(path: Path) -> np.ndarray:
-        return crops.centre_crop(path, facts.image_size, facts.interpolation)
+        return crops.centre_crop(open_image(path), facts.image_size, facts.interpolation)
 
     batch = crops.normalised([decode(path) for path in some], facts.mean, facts.std, "cpu")
     parts = batch.split(clip.images_at_once)
     as_built = _as_built(backbone, precision)
-    stores = (FeatureStore(clip, place / f"store{k}", place) for k in range(rounds + 1))
+    stores = (FeatureEncoder(clip, place / f"store{k}", place) for k in range(rounds + 1))
     passes = 10 if small else 2
     works = {
         "model": (lambda: [clip.encode_image(x) for _ in range(passes) for x in parts], passes * BATCH),
@@ -121,7 +122,7 @@ def agreement(precision: str, root: str, place: Path) -> tuple[int, int]:
     data = ConceptShapes(cfg)
     named = []
     for kind in ("fp32", precision):
-        store = FeatureStore(FrozenClip("demo-clip", precision=kind), place / "agreement", root)
+        store = FeatureEncoder(FrozenClip("demo-clip", precision=kind), place / "agreement", root)
         text = F.normalize(store.texts([f"a photo of a {name}." for name in data.classnames]), dim=-1)
         named.append((store.images([item.impath for item in data.test], "test images") @ text.T).argmax(1))
     return int((named[0] == named[1]).sum()), len(data.test)

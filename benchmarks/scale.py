@@ -32,7 +32,7 @@ from ccli.concepts.vocabulary import read_vocabulary
 from ccli.datasets.common.few_shot import extend_cfg
 from ccli.datasets.imagenet import ImageNet
 from ccli.features.bundles import write_bundle
-from ccli.features.feature_store import BATCH, FeatureStore
+from ccli.features.encoder import BATCH, FeatureEncoder, _row_names
 
 FULL = {"classes": 1000, "shots": 16, "concepts": 2000, "test images": 50_000}
 CROPS, CROP = 10, (0.5, 1.0)
@@ -72,7 +72,7 @@ def fill_store(root: Path, crops_of_all: bool) -> None:
     cfg.DATASET.ROOT, cfg.DATASET.NUM_SHOTS, cfg.SEED = str(root), FULL["shots"], 1
     data = ImageNet(cfg)
     clip = FrozenClip("demo-clip")
-    store, middle = FeatureStore(clip, root / "store", root), centres(FULL["classes"])
+    store, middle = FeatureEncoder(clip, root / "store", root), centres(FULL["classes"])
     generator = torch.Generator().manual_seed(2)
 
     def fill(spec: dict, keys: list[str], labels: list[int] | None, noise: float) -> None:
@@ -82,7 +82,7 @@ def fill_store(root: Path, crops_of_all: bool) -> None:
                 near = middle[[labels[k % len(labels)] for k in rows]] if labels else torch.zeros(len(rows), WIDTH)
                 yield rows, around(near, noise, generator)
 
-        store._rows(spec).rows(keys, encode)
+        store._store(spec).rows(keys, encode)
 
     texts = class_prompts(data.classnames, templates_for("ImageNet"))[0]
     concepts = [CONCEPT_TEMPLATE.format(name) for name in read_vocabulary(None).names]
@@ -91,9 +91,10 @@ def fill_store(root: Path, crops_of_all: bool) -> None:
     for items in (data.train_x, data.test):
         paths, labels = [item.impath for item in items], [item.label for item in items]
         if crops_of_all or items is data.train_x:
-            fill(store._spec(CROP), store._view_keys(paths, CROPS), labels, 1.5)
+            labels_of_rows = [label for label in labels for _ in range(CROPS)]
+            fill(store._spec(CROP), _row_names(store._keys(paths), CROPS, CROP), labels_of_rows, 1.5)
         if not crops_of_all:
-            fill(store._spec(), [store._key(path) for path in paths], labels, 1.5)
+            fill(store._spec(None), _row_names(store._keys(paths), 1, None), labels, 1.5)
 
 
 def through_store(place: Path, cfg: str) -> Run:

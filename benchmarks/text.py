@@ -19,7 +19,7 @@ from ccli.clip.model import FrozenClip
 from ccli.clip.prompts import CONCEPT_TEMPLATE, DEFAULT_TEMPLATE
 from ccli.clip.text_batches import encode_texts
 from ccli.concepts.vocabulary import read_vocabulary
-from ccli.features.feature_store import BATCH
+from ccli.features.encoder import BATCH
 
 
 def at_full_length(clip: FrozenClip, texts: Sequence[str]) -> tuple[float, torch.Tensor, list[int]]:

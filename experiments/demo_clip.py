@@ -18,7 +18,7 @@ from ccli.datasets.common.splits import read_split
 from ccli.datasets.concept_shapes import SPLIT_FILE, ConceptShapes
 from ccli.datasets.scenes.classes import CLASSES
 from ccli.datasets.scenes.parts import COLOURS, SHAPES, TEXTURES
-from ccli.features.feature_store import FeatureStore
+from ccli.features.encoder import FeatureEncoder
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     root = Path(parser.parse_args().root).absolute()
     folder = ConceptShapes.folder(root)
     items = read_split(folder / SPLIT_FILE).test
-    store = FeatureStore(FrozenClip("demo-clip"), os.environ.get("CCLI_STORE") or root / ".ccli_features", root)
+    store = FeatureEncoder(FrozenClip("demo-clip"), os.environ.get("CCLI_STORE") or root / ".ccli_features", root)
     images = F.normalize(store.images([folder / "images" / path for path, _, _ in items], "test images"), dim=-1)
     triples = [CLASSES[name] for _, _, name in items]
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ccli.errors import CcliError
 from ccli.features.bundles import read_bundle
 from ccli.features.decoding import BENCHMARK
-from ccli.features.feature_store import BATCH, FeatureStore
+from ccli.features.encoder import BATCH
 from ccli.sweeps.execute import train_script
 from ccli.sweeps.plan import Run
 
@@ -36,7 +36,7 @@ def missing_images(runs: Sequence[Run]) -> tuple[list[Missing], dict[str, str]]:
 
     A data set that some trainers cannot learn from is named with each of these.
     """
-    wanted: dict[tuple, tuple[Run, object, dict[str, None]]] = {}  # (store, views) -> run, store, paths
+    wanted: dict[tuple, tuple[Run, object, dict[str, None]]] = {}  # (encoder, views) -> run, encoder, paths
     untrainable = _untrainable(runs)
     problems = {f"{dataset} with {trainer}": why for (dataset, trainer), why in untrainable.items()}
     drawn: dict[tuple, object] = {}
@@ -46,14 +46,14 @@ def missing_images(runs: Sequence[Run]) -> tuple[list[Missing], dict[str, str]]:
         if call.dataset in problems:
             continue
         try:
-            for store, paths, views in _wanted(call, drawn):
-                wanted.setdefault((id(store), views), (call, store, {}))[2].update(dict.fromkeys(paths))
+            for encoder, paths, views in _wanted(call, drawn):
+                wanted.setdefault((id(encoder), views), (call, encoder, {}))[2].update(dict.fromkeys(paths))
         except Exception as error:  # the runs will meet it again, and keep its traceback
             problems[call.dataset] = f"{'' if isinstance(error, CcliError) else type(error).__name__ + ': '}{error}"
     found = []
-    for (_, views), (call, store, paths) in wanted.items():
+    for (_, views), (call, encoder, paths) in wanted.items():
         try:
-            found.append(Missing(call, store.missing(list(paths), *views), views))
+            found.append(Missing(call, encoder.missing(list(paths), *views), views))
         except CcliError as error:
             problems[call.dataset] = str(error)
     return [item for item in found if item.paths], problems
@@ -77,7 +77,7 @@ def _untrainable(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
 
 
 def _wanted(call: Run, drawn: dict[tuple, object]):
-    """(store, paths, views) of one call of train.py; `drawn` keeps the data set of the call before."""
+    """(encoder, paths, views) of one call of train.py; `drawn` keeps the data set of the call before."""
     from dassl.data.datasets import build_dataset
     from dassl.engine import TRAINER_REGISTRY
 
@@ -100,7 +100,7 @@ def _wanted(call: Run, drawn: dict[tuple, object]):
             drawn[key] = build_dataset(cfg)
     source = ImageSource(cfg, drawn[key], torch.device("cpu"))
     for paths, views in source.wanted(trainer, "--eval-only" not in call.argv):
-        yield source.store, paths, views
+        yield source.encoder, paths, views
 
 
 def shares(missing: Sequence[Missing], nodes: int) -> list[Missing]:
@@ -125,9 +125,8 @@ def encode(missing: Missing, lock: str) -> None:
     cfg = train.setup_cfg(train.arguments(list(missing.run.argv)))
     decoding = getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "decoding", BENCHMARK)
     device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
-    shared = ImageSource(cfg, SimpleNamespace(classnames=(), decoding=decoding), device).store
-    store = FeatureStore(shared.clip, shared.folder, shared.root, lock, decoding)
+    encoder = ImageSource(cfg, SimpleNamespace(classnames=(), decoding=decoding), device, lock).encoder
     if missing.views:
-        store.views(missing.paths, *missing.views)
+        encoder.views(missing.paths, *missing.views)
     else:
-        store.images(missing.paths)
+        encoder.images(missing.paths)

@@ -1,5 +1,6 @@
 """Shared fixtures: a tiny CLIP with random weights, and small pictures of many kinds."""
 
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -15,6 +16,24 @@ from ccli.clip.model import FrozenClip
 torch.set_num_threads(1)
 # A background job is started with SIGINT ignored, and so would be what the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+os.environ.setdefault("MPLCONFIGDIR", str(Path("~/.cache/matplotlib").expanduser()))  # not built again for each test
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_the_session(tmp_path_factory):
+    """For fixtures that several tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def user_cache(tmp_path_factory, monkeypatch) -> Path:
+    """The user's cache folder, where features are kept by default: another one for each test."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
 
 
 def _save_tiny_clip(folder: Path, seed: int) -> Path:

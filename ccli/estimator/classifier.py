@@ -31,8 +31,8 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from ccli.clip.prompts import DEFAULT_TEMPLATE, class_prompts
 from ccli.concepts.vocabulary import vocabulary_facts
 from ccli.estimator.inputs import InputError, array, check_parameters, class_texts, paths, unit_rows, vocabulary
-from ccli.features.feature_store import class_text_features
-from ccli.features.picture_features import PictureFeatures, open_pictures
+from ccli.features.decoding import PHOTO
+from ccli.features.encoder import FeatureEncoder, ImageSpec, class_text_features, open_encoder
 from ccli.features.task import FewShotTask, Split
 from ccli.fitting import selection
 from ccli.fitting.calibration import ENOUGH, Calibration, calibrate, subsample
@@ -41,6 +41,8 @@ from ccli.inference.classifier import ROWS, Classifier
 from ccli.inference.explanations import Reasons
 from ccli.methods.ccli import CcliSettings, build, choose_alpha, describe
 from ccli.methods.concept_inference import ConceptInference
+
+CROP = (0.5, 1.0)  # share of a picture's area in a random crop
 
 
 class CCLIClassifier(ClassifierMixin, BaseEstimator):
@@ -180,30 +182,34 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         files, y = paths(X), column_or_1d(y, warn=True)
         check_consistent_length(files, y)
         check_classification_targets(y)
-        return self._pictures().images(files), y
+        return self._features(files), y
 
     def _rows(self, X) -> np.ndarray:
         """Unit rows [n, D] of new images, float64."""
         check_is_fitted(self)
         if self.backbone is None:
             return unit_rows(validate_data(self, array(X), reset=False, dtype=np.float64))
-        return unit_rows(self._pictures().images(paths(X)).numpy().astype(np.float64))
+        return unit_rows(self._features(paths(X)).numpy().astype(np.float64))
 
-    def _pictures(self) -> PictureFeatures:
-        return open_pictures(self.backbone, self.store, int(self.crops), self.device)
+    def _features(self, files: list[str | Path]) -> torch.Tensor:
+        return self._encoder().features(files, int(self.crops), CROP, "pictures")
+
+    def _encoder(self) -> FeatureEncoder | None:
+        """Of pictures and texts; None without a backbone."""
+        return open_encoder(self.backbone, device=self.device, folder=self.store) if self.backbone is not None else None
 
     def _task(self, rows: torch.Tensor, labels: torch.Tensor) -> FewShotTask:
-        pictures = self._pictures() if self.backbone is not None else None
+        encoder = self._encoder()
         names, width = [str(label) for label in self.classes_], rows.shape[1]
         train = Split(rows, labels)
         texts = torch.zeros(len(names), width)  # no zero-shot part
         if self.class_texts is not None:
             texts = class_texts(self.class_texts, self.classes_, width)
-        elif pictures:
-            texts, _ = class_text_features(pictures.texts, class_prompts(names, [self.template]))
-        words, features = vocabulary(self.concepts, self.concept_features, names, width, pictures)
+        elif encoder:
+            texts, _ = class_text_features(encoder, class_prompts(names, [self.template]))
+        words, features = vocabulary(self.concepts, self.concept_features, names, width, encoder)
         return FewShotTask(
-            tuple(names), texts, None, pictures.clip.facts.logit_scale if pictures else float(self.logit_scale),
+            tuple(names), texts, None, encoder.clip.facts.logit_scale if encoder else float(self.logit_scale),
             train, None, train.take(torch.tensor([], dtype=torch.long)), words.names, features, words.kinds,
         )  # fmt: skip
 
@@ -228,13 +234,20 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         return alpha, calibrate(((model, subsample(split, most)) for model, split in pairs), how)
 
     def _classifier(self, head, task: FewShotTask, settings, calibration: Calibration, files: list[str]) -> Classifier:
-        pictures = self._pictures() if self.backbone is not None else None
         means = task.train.class_means(task.num_classes)
         return Classifier(
-            head, "CCLI", task.classnames, means.shape[1], calibration, (self.template,) if pictures else (),
-            pictures.spec if pictures else None, vocabulary_facts(task.concepts) if task.concepts else None,
-            describe(task, settings, files), means, device=self.device,
+            head, "CCLI", task.classnames, means.shape[1], calibration,
+            () if self.backbone is None else (self.template,), self._image_spec(),
+            vocabulary_facts(task.concepts) if task.concepts else None, describe(task, settings, files), means,
+            device=self.device,
         )  # fmt: skip
+
+    def _image_spec(self) -> ImageSpec | None:
+        if self.backbone is None:
+            return None
+        clip = self._encoder().clip
+        backbone = saving.where(self.backbone)
+        return ImageSpec(backbone, clip.facts.fingerprint, clip.precision, int(self.crops), CROP, PHOTO)
 
     @torch.no_grad()
     def _logits(self, X) -> torch.Tensor:

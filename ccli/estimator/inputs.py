@@ -12,7 +12,7 @@ import torch
 from ccli.clip.prompts import CONCEPT_TEMPLATE
 from ccli.concepts.vocabulary import DEFAULT_KIND, Vocabulary, read_vocabulary, without_class_names
 from ccli.errors import CcliError, check_setting
-from ccli.features.picture_features import PictureFeatures
+from ccli.features.encoder import FeatureEncoder
 from ccli.features.task import unit
 
 
@@ -76,18 +76,18 @@ def class_texts(given, classes: np.ndarray, width: int) -> torch.Tensor:
 
 
 def vocabulary(
-    concepts, features, classnames: list[str], width: int, pictures: PictureFeatures | None
+    concepts, features, classnames: list[str], width: int, encoder: FeatureEncoder | None
 ) -> tuple[Vocabulary, torch.Tensor]:
     """The concepts that name no class, and unit rows [I, D] of their texts; none at all where none were given.
 
     Args:
-        concepts, features, pictures: names [I], an array [I, D] and what encodes sentences, or None.
+        concepts, features, encoder: names [I], an array [I, D] and the encoder of sentences, or None.
     """
-    if concepts is None and features is None and not pictures:
+    if concepts is None and features is None and encoder is None:
         return Vocabulary((), ()), torch.zeros(0, width)
     if concepts is None and features is not None:
         raise InputError("concept_features without concepts; give the concepts' names, too")
-    if features is None and not pictures:
+    if features is None and encoder is None:
         raise InputError("concepts without concept_features; give the features of their texts, or a backbone")
     if isinstance(concepts, str):
         raise InputError(f"concepts is the text {concepts!r}; give a list of names")
@@ -97,7 +97,7 @@ def vocabulary(
     if len(left) < 2:
         raise InputError(f"{len(left)} of {len(given)} concepts name no class; give two or more")
     if features is None:
-        return left, unit(pictures.texts.texts([CONCEPT_TEMPLATE.format(name) for name in left.names], "concepts"))
+        return left, unit(encoder.texts([CONCEPT_TEMPLATE.format(name) for name in left.names], "concepts"))
     rows, kept = _features("concept_features", features, len(given), "concepts", width), set(left.names)
     return left, rows[[k for k, name in enumerate(given.names) if name in kept]]
 

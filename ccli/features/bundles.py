@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ccli.errors import CcliError, first_line, nearest
+from ccli.features.encoder import FeatureEncoder, class_text_features
 from ccli.features.lazy_rows import DiskRows, large_rows
 from ccli.features.task import FewShotTask, Split, unit
 from ccli.files.atomic import moved_into_place
@@ -96,30 +97,33 @@ def write_bundle(path: str | Path, bundle: Bundle) -> Path:
 
 
 def bundle_from_images(
-    store, classnames: list[str], prompts: list[list[str]], images: dict[str, tuple[list[str], list[int]]],
-    concepts: list[str] = (), concept_template: str = "The photo is {}.",
-) -> Bundle:  # fmt: skip
+    encoder: FeatureEncoder,
+    classnames: list[str],
+    prompts: list[list[str]],
+    images: dict[str, tuple[list[str], list[int]]],
+    concepts: list[str] = (),
+    concept_template: str = "The photo is {}.",
+) -> Bundle:
     """Encode images and texts into a bundle.
 
     Args:
-        store: a `ccli.features.feature_store.FeatureStore`.
+        encoder: a `ccli.features.encoder.FeatureEncoder`.
         prompts: one list per template, each with a sentence per class.
         images: "train", "test" and, optionally, "val", each with paths and labels.
         concepts: text concepts to encode along.
     """
-    from ccli.features.feature_store import class_text_features
 
     def split(name: str) -> Split | None:
         if name not in images:
             return None
         paths, labels = images[name]
-        return Split(unit(store.images(paths, f"{name} images")), torch.as_tensor(labels, dtype=torch.long))
+        return Split(unit(encoder.images(paths, f"{name} images")), torch.as_tensor(labels, dtype=torch.long))
 
-    text, norms = class_text_features(store, prompts)
+    text, norms = class_text_features(encoder, prompts)
     sentences = [concept_template.format(c) for c in concepts]
     return Bundle(
-        tuple(classnames), text, norms, store.clip.facts.logit_scale, split("train"), split("val"), split("test"),
-        tuple(concepts), unit(store.texts(sentences, "concepts")) if sentences else None,
+        tuple(classnames), text, norms, encoder.clip.facts.logit_scale, split("train"), split("val"), split("test"),
+        tuple(concepts), unit(encoder.texts(sentences, "concepts")) if sentences else None,
     )  # fmt: skip
 
 

@@ -1,32 +1,27 @@
-"""Pictures as a model wants them: opened as RGB (decoding.py), resized and cropped; Pillow does the work."""
+"""Open RGB images (see `ccli.features.decoding`), resized and cropped to what a model takes; Pillow does the work."""
 
 from __future__ import annotations
 
 import math
 import random
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ccli.features.decoding import BENCHMARK, Source, open_image
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
-LONGEST = 100  # times the shorter side: of what is longer, no more is resized than is kept
+LONGEST = 100  # times the shorter side: of longer images only the part that is kept is resized
 
 
-def centre_crop(source: Source, size: int, interpolation: str, decoding: str = BENCHMARK) -> np.ndarray:
+def centre_crop(image: Image, size: int, interpolation: str) -> np.ndarray:
     """The shorter side resized to `size`, then the centre, as CLIP's preprocessing does (and torchvision rounds).
-
-    Args:
-        source, decoding: as `open_image` takes them.
 
     Returns:
         uint8 [size, size, 3]
-
-    Raises:
-        CcliError: the image is unreadable or too large (named).
     """
-    image = open_image(source, decoding)
     width, height = image.size
     if (width, height) != (size, size):
         short = min(width, height)
@@ -41,30 +36,21 @@ def centre_crop(source: Source, size: int, interpolation: str, decoding: str = B
 
 
 def random_crop(
-    source: Source, size: int, interpolation: str, scale: tuple[float, float], rng: random.Random,
-    decoding: str = BENCHMARK,
-) -> np.ndarray:  # fmt: skip
+    image: Image, size: int, interpolation: str, scale: tuple[float, float], rng: random.Random
+) -> np.ndarray:
     """torchvision's RandomResizedCrop (aspect 3/4 to 4/3, ten tries) and a flip, from a generator of its own.
 
     Args:
-        source, decoding: as `open_image` takes them.
+        scale: the smallest and the largest share of the image's area.
 
     Returns:
         uint8 [size, size, 3]
-
-    Raises:
-        CcliError: the image is unreadable or too large (named).
     """
-    return random_crop_of(open_image(source, decoding), size, interpolation, scale, rng)
-
-
-def random_crop_of(image, size: int, interpolation: str, scale: tuple[float, float], rng: random.Random) -> np.ndarray:
-    """The same of a picture that is open (Pillow's, RGB)."""
-    from PIL import Image
+    from PIL.Image import Transpose
 
     left, top, w, h = _random_box(*image.size, scale, rng)
     image = image.crop((left, top, left + w, top + h)).resize((size, size), _resampling(interpolation))
-    return np.asarray(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image)
+    return np.asarray(image.transpose(Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image)
 
 
 def _random_box(width: int, height: int, scale: tuple[float, float], rng: random.Random) -> tuple[int, int, int, int]:
@@ -82,9 +68,9 @@ def _random_box(width: int, height: int, scale: tuple[float, float], rng: random
 
 
 def _resampling(interpolation: str):
-    from PIL import Image
+    from PIL.Image import Resampling
 
-    return {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}[interpolation]
+    return {"bicubic": Resampling.BICUBIC, "bilinear": Resampling.BILINEAR}[interpolation]
 
 
 def normalised(images: Sequence[np.ndarray], mean: Sequence[float], std: Sequence[float], device) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """Rows of features on disk, each computed at most once: safe to share, to kill and to resume.
 
 A store is a folder of blocks, one per encoded batch. A block is a safetensors file whose name is the SHA-256 of its
-content, which is checked each time it is read into memory, so damage of any kind shows, and its rows are encoded again;
-it is written beside and moved into place, so no half-written block is ever read. Nothing is changed in place and
-nothing is unpickled. A lock keeps two processes from encoding the same rows; what is read does not depend on it.
+content. The checksum is compared each time a block is read into memory: rows of a damaged block are encoded again. A
+block is written beside its place and moved there, so no half-written block is ever read. Nothing is changed in place
+and nothing is unpickled. A lock keeps two processes from encoding the same rows; readers do not need it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,13 +29,28 @@ from ccli.files.atomic import moved_into_place, remove_leftovers
 # positions in the request -> (positions, features [B, D]) batch by batch
 Encode = Callable[[list[int]], Iterable[tuple[list[int], torch.Tensor]]]
 
-HELD = 2**26  # bytes of blocks that a store keeps in memory: all of a small one
+HELD = 2**26  # bytes of blocks that a store keeps in memory; a small store stays there as a whole
 SUFFIX = ".safetensors"
-TRIES = 3  # times that rows are encoded again because a block went bad while it was in use
+TRIES = 3  # times that rows are encoded again because a block was damaged while it was in use
+
+
+class StoreError(CcliError):
+    """The store's folder cannot be read or written."""
 
 
 class _Damaged(Exception):
-    """A block is gone, or is not what its name says."""
+    """A block is gone, or its content does not have the checksum that is its name."""
+
+
+class NoStore:
+    """In place of a `RowStore`, for rows that are encoded each time they are asked for."""
+
+    def rows(self, keys: Sequence[str], encode: Encode) -> torch.Tensor:
+        """float32 [len(keys), D], rounded to float16 as those that are kept; each key is encoded once."""
+        found: dict[str, torch.Tensor] = {}
+        for positions, features in encode(list({key: k for k, key in enumerate(keys)}.values())):
+            found |= zip((keys[k] for k in positions), features.half().cpu().float())
+        return torch.stack([found[key] for key in keys]) if keys else torch.empty(0, 0)
 
 
 class RowStore:
@@ -42,7 +58,7 @@ class RowStore:
 
     Args:
         root: the folder of all stores.
-        spec: what the rows depend on beside their key; every different spec has a folder of its own.
+        spec: everything that the rows depend on beside their key; each spec has a folder of its own.
         lock: name of the lock that one process at a time holds while it encodes.
     """
 
@@ -51,14 +67,14 @@ class RowStore:
         self.folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:16]
         self._where: dict[bytes, tuple[str, int]] = {}  # key -> block, row
         self._known: set[str] = set()  # blocks whose keys are in _where
-        self._open: OrderedDict[str, torch.Tensor] = OrderedDict()  # blocks at hand, the one used last at the end
+        self._open: OrderedDict[str, torch.Tensor] = OrderedDict()  # blocks in memory, the one used last at the end
         self._spec, self._lock_name = text, lock
 
     def rows(self, keys: Sequence[str], encode: Encode) -> torch.Tensor:
         """The rows of `keys`, float32 [len(keys), D]; those that are missing are encoded, each key once, and kept.
 
         Raises:
-            CcliError: the folder cannot be written; whatever `encode` raises passes through.
+            StoreError: the folder cannot be read or written; whatever `encode` raises passes through.
         """
         digests = [_digest(key) for key in keys]
         for _ in range(TRIES):
@@ -67,7 +83,7 @@ class RowStore:
                 return self._gather(digests)
             except _Damaged:
                 self._forget()
-        raise CcliError(f"blocks in {self.folder} are damaged again and again; set CCLI_STORE to a folder elsewhere")
+        raise StoreError(f"blocks in {self.folder} are damaged again and again; set CCLI_STORE to a folder elsewhere")
 
     def _complete(self, keys: Sequence[str], digests: list[bytes], encode: Encode) -> None:
         if any(d not in self._where for d in digests):
@@ -81,17 +97,15 @@ class RowStore:
                     self._add([digests[k] for k in positions], features)
 
     def missing(self, keys: Sequence[str]) -> list[int]:
-        """Positions of the keys whose rows are not there."""
+        """Positions of the keys that have no row."""
         self._refresh()
         return [k for k, key in enumerate(keys) if _digest(key) not in self._where]
 
     def _make_folder(self) -> None:
-        try:
+        with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             if not (self.folder / "spec.json").exists():
                 _write(self.folder / "spec.json", self._spec.encode())
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from error
 
     def _gather(self, digests: list[bytes]) -> torch.Tensor:
         places: dict[str, list[tuple[int, int]]] = {}
@@ -105,7 +119,7 @@ class RowStore:
         return out
 
     def _block(self, name: str) -> torch.Tensor:
-        """The features of a block; those used last stay at hand, so many that memory is bounded by HELD."""
+        """The features of a block. The blocks used last stay in memory, up to HELD bytes."""
         if name not in self._open:
             self._hold(name, self._read(name)["features"])
         self._open.move_to_end(name)
@@ -117,21 +131,20 @@ class RowStore:
             self._open.popitem(last=False)
 
     def _read(self, name: str) -> dict[str, torch.Tensor]:
-        """A block as its name says. A copy: what is mapped would change with the file, and nothing would tell."""
+        """A block with the checksum that is its name. A copy: mapped memory would change with the file, unnoticed."""
         path = self.folder / f"{name}{SUFFIX}"
         try:
-            content = path.read_bytes()
+            with _reading(path):
+                content = path.read_bytes()
             if hashlib.sha256(content).hexdigest() != name:
                 raise _Damaged(name)
             block = load(content)
             return {part: block[part] for part in ("keys", "features")}
         except (FileNotFoundError, SafetensorError, KeyError) as error:
             raise _Damaged(name) from error
-        except OSError as error:
-            raise _cannot_read(path, error) from error
 
     def _forget(self) -> None:
-        """What was read, so that it is looked for again."""
+        """Forget all blocks, so that they are read again."""
         self._where.clear()
         self._known.clear()
         self._open.clear()
@@ -143,15 +156,12 @@ class RowStore:
         keys = torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.uint8).view(len(digests), -1)
         content = save({"keys": keys, "features": features})
         name = hashlib.sha256(content).hexdigest()
-        path = self.folder / f"{name}{SUFFIX}"
-        try:
-            _write(path, content)
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from error
+        with self._writing():
+            _write(self.folder / f"{name}{SUFFIX}", content)
         self._take(name, {"keys": keys, "features": features})
 
     def _refresh(self, remove: bool = False) -> None:
-        """Take in blocks that this process has not read yet; `remove`, under the lock only: damaged ones."""
+        """Read the blocks that this process has not read yet; `remove` damaged ones, which needs the lock."""
         for name in self._names():
             if name in self._known:
                 continue
@@ -166,21 +176,18 @@ class RowStore:
     def _names(self) -> list[str]:
         """Of the blocks in the folder. Not by glob, for which a folder that cannot be read is an empty one."""
         try:
-            files = os.listdir(self.folder)
+            with _reading(self.folder):
+                files = os.listdir(self.folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        except OSError as error:
-            raise _cannot_read(self.folder, error) from error
         return sorted(name.removesuffix(SUFFIX) for name in files if name.endswith(SUFFIX))
 
     def _remove(self, path: Path) -> None:
         if not path.exists():  # removed by another process
             return
         warnings.warn(f"{path} is damaged; it is removed and its images are encoded again", stacklevel=5)
-        try:
+        with self._writing():
             path.unlink(missing_ok=True)
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from error
 
     def _take(self, name: str, block: dict[str, torch.Tensor]) -> None:
         self._known.add(name)
@@ -189,17 +196,25 @@ class RowStore:
         self._hold(name, block["features"])
 
     @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"cannot write features to {self.folder} ({error.strerror or error}); make room or set CCLI_STORE to a "
+                "folder that can be written"
+            ) from error
+
+    @contextmanager
     def _lock(self) -> Iterator[None]:
         """Held by the one process that encodes; the system releases it when that process dies."""
         lock = filelock.FileLock(self.folder / self._lock_name)
-        try:
+        with self._writing():
             try:
                 lock.acquire(timeout=0)
             except filelock.Timeout:
-                print(f"Another process is encoding into {self.folder}; waiting for it")
+                print(f"Another process is encoding into {self.folder}; waiting for it", file=sys.stderr)
                 lock.acquire()
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from error
         try:
             yield
         finally:
@@ -215,15 +230,15 @@ def _write(path: Path, content: bytes) -> None:
         scratch.write_bytes(content)  # no fsync: a block that a power cut emptied has the wrong checksum
 
 
-def _cannot_read(path: Path, error: OSError) -> CcliError:
-    return CcliError(
-        f"cannot read {path} ({error.strerror or error}); see that its disk is well and that you may read it, or set "
-        "CCLI_STORE to another folder"
-    )
-
-
-def _cannot_write(folder: Path, error: OSError) -> CcliError:
-    return CcliError(
-        f"cannot write features to {folder} ({error.strerror or error}); "
-        "make room or set CCLI_STORE to a folder that can be written"
-    )
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """A missing file is left to the caller."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"cannot read {path} ({error.strerror or error}); check its disk and its permissions, or set CCLI_STORE to "
+            "another folder"
+        ) from error

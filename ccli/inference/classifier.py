@@ -14,7 +14,7 @@ from torch import nn
 
 from ccli.concepts.gallery import Concepts
 from ccli.errors import CcliError, nearest
-from ccli.features.image_encoder import ImageEncoder, ImageSpec
+from ccli.features.encoder import FeatureEncoder, ImageSpec, encoder_of
 from ccli.features.task import unit
 from ccli.fitting.calibration import Calibration
 from ccli.inference.explanations import Parts, Reasons, explain, reasons
@@ -64,14 +64,24 @@ class Classifier:
         return self.calibration.temperature
 
     @cached_property
-    def encoder(self) -> ImageEncoder:
+    def encoder(self) -> FeatureEncoder:
+        """Of new pictures, whose features are kept in the default store (`ccli.features.keys.default_store`)."""
+        return encoder_of(self.image_spec, self.device)
+
+    @property
+    def image_spec(self) -> ImageSpec:
+        """`images`, refused where there is none."""
         if self.images is None:
             raise CcliError("this classifier was trained on features, not on pictures; give it features")
-        return ImageEncoder(self.images, self.device)
+        return self.images
 
     def encode(self, paths: Iterable[str | Path]) -> Iterator[tuple[str | Path, torch.Tensor | CcliError]]:
-        """Each path with its feature [D], or with what is wrong with it, as they come."""
-        return self.encoder.encode(paths)
+        """Each path with its feature [D], or with the reason why it has none, in order."""
+        return self.encoder.stream(paths, self.image_spec.crops, self.image_spec.crop)
+
+    def pixels(self, path: str | Path) -> list[np.ndarray]:
+        """The image tower's input for a picture: its crops, each uint8 [S, S, 3]."""
+        return self.encoder.pixels(path, self.image_spec.crops, self.image_spec.crop)
 
     def features(self, X) -> torch.Tensor:
         """Unit rows [n, D], of features (an array or tensor [n, D]) or of paths of pictures.

@@ -3,7 +3,7 @@
     features [images, D] float32           -> logits [images, N], probabilities [images, N]
     pixels [images, crops, S, S, 3] uint8  -> the same, through the image tower
 
-Rows of `features` may have any length but zero. `pixels` are what `ImageEncoder.crops` gives: resizing and cropping
+Rows of `features` may have any length but zero. `pixels` are what `Classifier.pixels` gives: resizing and cropping
 stay outside, scaling, mean and deviation are inside. Everything is in float32, on the CPU; the number of images is
 free. What is written is first run by onnxruntime and compared with PyTorch.
 """
@@ -28,8 +28,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from ccli import __version__
+from ccli.clip.model import FrozenClip
 from ccli.errors import CcliError, first_line
-from ccli.features.image_encoder import ImageEncoder
+from ccli.features.crops import normalised
+from ccli.features.encoder import encoder_of
 from ccli.features.task import unit
 from ccli.inference.classifier import Classifier
 
@@ -56,8 +58,8 @@ def export(classifier: Classifier, path: str | Path, image_tower: bool | None = 
 
     With the image tower, `path` is the whole, and the classifier of features lies beside it: model.features.onnx beside
     model.onnx. Without, `path` is the classifier of features. Weights above 2 GB lie beside their model, with ".data"
-    after its name. A tower that the classifier runs in bf16 is exported in float32: probabilities then differ from the
-    classifier's by what bf16 does to them.
+    after its name. The tower is exported in float32. The classifier keeps features as half floats, and may encode them
+    in bf16: its probabilities differ by that rounding.
 
     A model's metadata, all of it strings: ccli (the version), method, input ("features" or "pixels"), width, classnames
     (a JSON list), temperature; where the classifier knows how pictures become features also backbone, weights, crops,
@@ -80,14 +82,14 @@ def export(classifier: Classifier, path: str | Path, image_tower: bool | None = 
         raise CcliError(f"{path}: an exported model is a file whose name ends in .onnx, such as model.onnx")
     _refuse_without_packages()
     with_tower = classifier.images is not None if image_tower is None else image_tower
-    encoder = _encoder(classifier) if with_tower else None
+    clip = _clip(classifier) if with_tower else None
     beside = path.with_suffix(".features.onnx") if with_tower else path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{path.name[:24]}.", dir=path.parent) as scratch:
             difference = _write_features(classifier, Path(scratch) / beside.name)
-            if encoder is not None:
-                difference = max(difference, _write_whole(classifier, encoder, Path(scratch) / path.name))
+            if clip is not None:
+                difference = max(difference, _write_whole(classifier, clip, Path(scratch) / path.name))
             for file in sorted(Path(scratch).iterdir(), key=lambda file: file.suffix == ".onnx"):  # weights first
                 os.replace(file, path.parent / file.name)
     except OSError as error:
@@ -111,10 +113,10 @@ class OfFeatures(nn.Module):
 class OfPixels(nn.Module):
     """pixels uint8 [images, crops, S, S, 3] -> logits and probabilities [images, N]."""
 
-    def __init__(self, classifier: Classifier, encoder: ImageEncoder):
+    def __init__(self, classifier: Classifier, clip: FrozenClip):
         super().__init__()
-        facts = encoder.clip.facts
-        self.model, self.of_features = encoder.clip.model, OfFeatures(classifier)
+        facts = clip.facts
+        self.model, self.of_features = clip.model, OfFeatures(classifier)
         self.register_buffer("mean", torch.tensor(facts.mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(facts.std).view(3, 1, 1))
 
@@ -131,20 +133,20 @@ def _write_features(classifier: Classifier, path: Path) -> float:
     return _difference(path, classifier, _some_features(classifier), classifier.logits)
 
 
-def _write_whole(classifier: Classifier, encoder: ImageEncoder, path: Path) -> float:
+def _write_whole(classifier: Classifier, clip: FrozenClip, path: Path) -> float:
     """The difference found."""
-    facts, crops = encoder.clip.facts, max(1, encoder.spec.crops)
+    facts, crops = clip.facts, max(1, classifier.image_spec.crops)
     pixels = _some_pixels(3 * crops, facts.image_size).unflatten(0, (3, crops))
 
     def logits(pixels: torch.Tensor) -> torch.Tensor:
-        batch = crops.normalised(list(pixels.flatten(0, 1).numpy()), facts.mean, facts.std, "cpu")
-        features = unit(encoder.clip.encode_image(batch)).unflatten(0, (len(pixels), -1))
+        batch = normalised(list(pixels.flatten(0, 1).numpy()), facts.mean, facts.std, "cpu")
+        features = unit(clip.encode_image(batch)).unflatten(0, (len(pixels), -1))
         return classifier.logits(features.mean(1))
 
     metadata = _metadata(classifier, "pixels") | {
         "image_size": str(facts.image_size), "interpolation": facts.interpolation,
     }  # fmt: skip
-    _write(OfPixels(classifier, encoder), pixels[:2], "pixels", metadata, path)
+    _write(OfPixels(classifier, clip), pixels[:2], "pixels", metadata, path)
     return _difference(path, classifier, [pixels[:1], pixels[1:]], logits)
 
 
@@ -227,12 +229,9 @@ def _without_folder(backbone: str) -> str:
     return name + at + Path(place).name if Path(place).is_absolute() else backbone
 
 
-def _encoder(classifier: Classifier) -> ImageEncoder:
-    """In float32 on the CPU; the classifier's own where it is that."""
-    spec = classifier.images
-    if spec is None or (spec.precision == "fp32" and str(classifier.device) == "cpu"):
-        return classifier.encoder  # which refuses where there is none
-    return ImageEncoder(replace(spec, precision="fp32"), "cpu")
+def _clip(classifier: Classifier) -> FrozenClip:
+    """The model in float32 on the CPU."""
+    return encoder_of(replace(classifier.image_spec, precision="fp32"), "cpu").clip
 
 
 def _some_features(classifier: Classifier) -> list[torch.Tensor]:

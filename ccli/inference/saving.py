@@ -21,7 +21,7 @@ import torch
 from ccli import methods
 from ccli.concepts.gallery import Concepts
 from ccli.errors import CcliError, first_line
-from ccli.features.image_encoder import ImageSpec
+from ccli.features.encoder import ImageSpec
 from ccli.files.atomic import moved_into_place
 from ccli.files.plain_json import loads
 from ccli.files.regular import refuse_special

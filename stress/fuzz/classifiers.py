@@ -12,7 +12,7 @@ from torch import nn
 from ccli.concepts import representation
 from ccli.concepts.discovery import concept_vectors
 from ccli.features.bundles import read_bundle
-from ccli.features.image_encoder import ImageSpec
+from ccli.features.encoder import ImageSpec
 from ccli.features.task import FewShotTask
 from ccli.fitting.calibration import Calibration
 from ccli.inference.classifier import Classifier, Examples

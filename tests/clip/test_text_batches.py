@@ -7,7 +7,7 @@ from helpers import small_clip
 from ccli.clip.model import FrozenClip
 from ccli.clip.text_batches import encode_texts
 from ccli.clip.text_tower import TextTower
-from ccli.features.feature_store import FeatureStore
+from ccli.features.encoder import FeatureEncoder
 
 TEXTS = ["", "a cat", "striped", "a photo of a dog.", "a photo of a red, round and wooden mountain bike.", "word " * 40]
 TEXTS += [f"a photo of {k} mountain bikes{' in the rain' * (k % 3)}." for k in range(90)]
@@ -78,7 +78,7 @@ def test_batches_have_one_size_and_one_length(tiny_clip, lengths):
 
 def test_the_store_keeps_them_under_their_text(tiny_clip, tmp_path):
     def texts(folder, some):
-        return FeatureStore(tiny_clip, tmp_path / folder, tmp_path).texts(some)
+        return FeatureEncoder(tiny_clip, tmp_path / folder, tmp_path).texts(some)
 
     together = texts("all", TEXTS)
     torch.testing.assert_close(together, whole(tiny_clip, TEXTS), rtol=1e-3, atol=1e-4)

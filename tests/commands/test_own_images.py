@@ -49,7 +49,7 @@ def test_every_test_picture_has_its_label_and_probabilities(done):
     for row, p in zip(rows, probabilities):
         order = np.argsort(-p)[:3]
         assert [row[f"label_{k}"] for k in (1, 2, 3)] == [names[k] for k in order] and row["label"] == row["label_1"]
-        assert [float(row[f"probability_{k}"]) for k in (1, 2, 3)] == pytest.approx(p[order].tolist(), abs=1e-6)
+        assert [float(row[f"probability_{k}"]) for k in (1, 2, 3)] == pytest.approx(p[order].tolist(), abs=2e-6)
     right = sum(row["label"] == row["image"].split("/")[-2] for row in rows)
     assert right >= 0.5 * len(rows)  # of eight classes; the small CLIP has seen drawn shapes alone
     record = read_record(run_of(folder))
@@ -71,11 +71,11 @@ def test_the_exported_model_gives_the_labels_of_the_table(done):
     folder, said = done
     run = load_run(run_of(folder))
     rows = list(csv.DictReader((folder / "out/my things/predictions.csv").open(newline="")))[::4]
-    pixels = np.stack([np.stack(run.encoder.crops(row["image"])) for row in rows])
+    pixels = np.stack([np.stack(run.pixels(row["image"])) for row in rows])
     session = onnxruntime.InferenceSession(folder / "out/my things/model.onnx")
     logits, probabilities = session.run(["logits", "probabilities"], {"pixels": pixels})
-    assert np.allclose(logits, run.logits([row["image"] for row in rows]), atol=1e-4)
-    assert probabilities.max(1) == pytest.approx([float(row["probability_1"]) for row in rows], abs=1e-4)
+    assert np.allclose(logits, run.logits([row["image"] for row in rows]), atol=5e-3)  # of half floats
+    assert probabilities.max(1) == pytest.approx([float(row["probability_1"]) for row in rows], abs=1e-3)
     assert "checked with onnxruntime" in said
 
 

@@ -10,7 +10,7 @@ from picture_folders import args, draw, fill, load, paths, refusal
 from PIL import Image
 
 from ccli.datasets.folder import Folder
-from ccli.features.crops import centre_crop
+from ccli.features.decoding import open_image
 from ccli.results.records import read_record
 from ccli.trainers.common.feature_source import ImageSource
 
@@ -113,8 +113,8 @@ def test_classes_json(flat_folder, tiny_clip_folder, tmp_path, monkeypatch):
         cfg.MODEL.BACKBONE.NAME, cfg.FEATURES.STORE = str(tiny_clip_folder), str(tmp_path / "store")
         cfg.FEATURES.TEMPLATES = templates
         source = ImageSource(cfg, data, "cpu")
-        texts = source.store.texts
-        monkeypatch.setattr(source.store, "texts", lambda t, what, f=texts: (asked.append(t), f(t, what))[1])
+        texts = source.encoder.texts
+        monkeypatch.setattr(source.encoder, "texts", lambda t, what, f=texts: (asked.append(t), f(t, what))[1])
         source.text()
         monkeypatch.undo()
     assert asked[0] == [
@@ -192,18 +192,18 @@ def test_only_files_of_one_size_are_read(split_folder, monkeypatch):
     assert sorted(read) == ["0.png", "same.png"]
 
 
-def test_photos_are_read_as_photos(tmp_path, tiny_clip_folder, monkeypatch):
+def test_photos_are_read_as_photos(tmp_path, tiny_clip_folder, user_cache, monkeypatch):
     folder = fill(tmp_path / "x", a=3, b=3)
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.open(folder / "a/0.png").save(folder / "a/0.png", exif=exif)
     seen = []
-    monkeypatch.setattr("ccli.features.crops.centre_crop", lambda *a: (seen.append(a[-1]), centre_crop(*a))[1])
+    monkeypatch.setattr("ccli.features.encoder.open_image", lambda *a: (seen.append(a[1]), open_image(*a))[1])
     run_here(*args(folder, tmp_path / "run", "MODEL.BACKBONE.NAME", tiny_clip_folder, trainer="ZeroshotCLIP"))
     assert set(seen) == {"photo"}
-    kept = {path.parent.parent for path in tmp_path.rglob("spec.json")}
-    assert kept == {folder / ".ccli_features"}  # beside the pictures
-    assert '"decoding": "photo"' in "".join(path.read_text() for path in folder.rglob("spec.json"))
+    kept = {path.parent.parent for place in (tmp_path, user_cache) for path in place.rglob("spec.json")}
+    assert kept == {user_cache / "ccli"}  # where the estimator finds them, too
+    assert '"decoding": "photo"' in "".join(path.read_text() for path in user_cache.rglob("spec.json"))
 
 
 def test_an_unreadable_picture_is_named_by_a_run(tmp_path, tiny_clip_folder):

@@ -11,12 +11,12 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from torch.nn import functional as F
 
 import ccli.estimator.classifier
+import ccli.features.encoder
 from ccli import CCLIClassifier, fit
 from ccli.clip.model import FrozenClip
 from ccli.errors import CcliError
-from ccli.features.feature_store import FeatureStore, class_text_features
-from ccli.features.image_encoder import ImageEncoder
-from ccli.features.picture_features import default_folder
+from ccli.features.encoder import FeatureEncoder, class_text_features, encoder_of
+from ccli.features.keys import default_store
 from ccli.inference.saving import load_run
 
 WORDS = ("red", "round", "striped", "at night", "with wheels", "on grass")
@@ -40,10 +40,10 @@ def test_it_is_the_estimator_on_features_that_are_encoded_by_hand(pictures, form
     paths, y = pictures
     model = fit(paths, y, **form | {"crops": crops})
     clip = FrozenClip(str(tiny_clip_folder))
-    store = FeatureStore(clip, tmp_path / "by hand", tmp_path)
+    store = FeatureEncoder(clip, tmp_path / "by hand")
     texts, _ = class_text_features(store, [["a photo of a big dog.", "a photo of a cat."]])
     concepts = store.texts([f"The photo is {word}." for word in WORDS])
-    X = torch.stack([feature for _, feature in ImageEncoder(model.classifier_.images).encode(paths)])
+    X = torch.stack([f for _, f in encoder_of(model.classifier_.images).stream(paths, crops, (0.5, 1.0))])
     given = {"class_texts": texts, "concepts": WORDS, "concept_features": concepts}
     by_hand = fit(X, y, **given, logit_scale=clip.facts.logit_scale)
     assert model.alpha_ == by_hand.alpha_
@@ -71,7 +71,7 @@ def test_nothing_is_encoded_twice(pictures, form, encoded):
     clone(model).fit(paths, y).predict(np.array([str(path) for path in paths]))
     GridSearchCV(model, {"penalty": [0.1, 1.0]}, cv=2, error_score="raise").fit(paths, y)
     assert sum(encoded) == 12 * 2
-    ccli.picture_features._open.cache_clear()  # as another process
+    ccli.features.encoder._open_encoder.cache_clear()  # as another process
     fit(paths, y, **form)
     assert sum(encoded) == 12 * 2
     fit(paths, y, **form | {"crops": 0})
@@ -126,7 +126,7 @@ def test_pictures_that_cannot_be_read_are_named(pictures, form, encoded, tmp_pat
     with pytest.raises(CcliError, match=r"gone\.png cannot be read"):
         model.fit([*paths, tmp_path / "gone.png"], [*y, "cat"])
     for name in ("bad.png", "worse.png"):
-        (tmp_path / name).write_text("not a picture")
+        (tmp_path / name).write_text(f"not a picture {name}")
     broken = [paths[0], tmp_path / "bad.png", *paths[1:], tmp_path / "worse.png"]
     with pytest.raises(CcliError, match=r"bad\.png is unreadable.*\(and 1 more that cannot be read\)"):
         model.fit(broken, ["cat", "cat", *y])
@@ -156,18 +156,18 @@ def test_what_is_no_list_of_paths_is_refused(pictures, form):
 def test_where_features_are_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("CCLI_STORE", str(tmp_path / "a"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
-    assert default_folder() == tmp_path / "a"
+    assert default_store() == tmp_path / "a"
     monkeypatch.delenv("CCLI_STORE")
-    assert default_folder() == tmp_path / "b" / "ccli"
+    assert default_store() == tmp_path / "b" / "ccli"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_folder() == Path.home() / ".cache" / "ccli"
+    assert default_store() == Path.home() / ".cache" / "ccli"
 
 
 def test_the_example_of_the_module_runs(monkeypatch, tmp_path, capsys):
     fill(tmp_path / "pictures", cat=4, dog=4)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CCLI_STORE", str(tmp_path / "store"))
-    lines = [line for line in ccli.estimator.__doc__.splitlines() if line.startswith("    ")]
+    lines = [line for line in ccli.estimator.classifier.__doc__.splitlines() if line.startswith("    ")]
     assert len(lines) <= 10
     exec(textwrap.dedent("\n".join(lines)), {})
     scores, reason = capsys.readouterr().out.splitlines()

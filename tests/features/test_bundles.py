@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ccli.errors import CcliError
 from ccli.features.bundles import Bundle, bundle_from_images, read_bundle, read_tip_adapter_cache, write_bundle
-from ccli.features.feature_store import FeatureStore
+from ccli.features.encoder import FeatureEncoder
 from ccli.features.task import Split
 
 REAL = SHARED / "features"
@@ -200,7 +200,7 @@ def test_a_bundle_from_images(tiny_clip, tiny_clip_folder, image_folder, tmp_pat
 
     preprocess = open_clip.create_model_and_transforms(f"local-dir:{tiny_clip_folder}")[2]
     paths = sorted(image_folder.iterdir())
-    store = FeatureStore(tiny_clip, tmp_path / "store", image_folder)
+    store = FeatureEncoder(tiny_clip, tmp_path / "store", image_folder)
     prompts = [["a photo of a cat.", "a photo of a dog."], ["a cat", "a dog"]]
     images = {"train": (paths[:4], [0, 1, 1, 0]), "test": (paths[4:], [1, 0])}
     bundle = bundle_from_images(store, ["cat", "dog"], prompts, images, ["furry", "round"])

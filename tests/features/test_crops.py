@@ -18,14 +18,12 @@ def args(folder, trainer, *opts, dataset="concept_shapes", out="run"):
 
 
 def mean_of_views(source, items, count):
-    views = source.store.views([item.impath for item in items], count, (0.5, 1.0))
+    views = source.encoder.views([item.impath for item in items], count, (0.5, 1.0))
     return F.normalize(sum(F.normalize(view, dim=1) for view in views), dim=1)
 
 
 def test_an_image_is_the_mean_of_its_views(few_pictures, monkeypatch):
-    from ccli.trainers.common import feature_source
-
-    monkeypatch.setattr(feature_source, "AT_ONCE", 5)  # several parts
+    monkeypatch.setattr("ccli.features.encoder.AT_ONCE", 5)  # several parts
     source = build(*args(few_pictures, "CCLI", "FEATURES.CROPS", 3)).source
     for split, items in (
         (source.train(False), source.dataset.train_x), (source.val(), source.dataset.val),
@@ -35,7 +33,7 @@ def test_an_image_is_the_mean_of_its_views(few_pictures, monkeypatch):
         assert split.labels.tolist() == [item.label for item in items]
     centre = build(*args(few_pictures, "CCLI", "FEATURES.CROPS", 0)).source.test().features
     paths = [item.impath for item in source.dataset.test]
-    assert torch.allclose(centre, F.normalize(source.store.images(paths), dim=1), atol=1e-6)
+    assert torch.allclose(centre, F.normalize(source.encoder.images(paths), dim=1), atol=1e-6)
     assert not torch.allclose(centre, source.test().features, atol=1e-2)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ccli.clip.model import FrozenClip
 from ccli.errors import CcliError
-from ccli.features.feature_store import FeatureStore, class_text_features
+from ccli.features.encoder import FeatureEncoder, class_text_features
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def paths(image_folder):
 
 @pytest.fixture
 def store(tiny_clip, tmp_path, image_folder):
-    return FeatureStore(tiny_clip, tmp_path / "store", image_folder)
+    return FeatureEncoder(tiny_clip, tmp_path / "store", image_folder)
 
 
 def folders(store):
@@ -54,7 +54,7 @@ def test_texts_equal_open_clips(store, tiny_clip_folder):
 
 def test_an_image_is_encoded_once(tiny_clip, tmp_path, image_folder, paths, encoded):
     def images(some):
-        return FeatureStore(tiny_clip, tmp_path / "store", image_folder).images(some)
+        return FeatureEncoder(tiny_clip, tmp_path / "store", image_folder).images(some)
 
     first = images(paths[:5])
     assert encoded == [5]
@@ -77,12 +77,12 @@ def test_an_image_asked_for_twice_is_encoded_once(store, paths, many_images, enc
 
 
 def test_a_data_set_that_moved_is_not_encoded_again(tiny_clip, tmp_path, image_folder, paths, encoded):
-    first = FeatureStore(tiny_clip, tmp_path / "store", image_folder).images(paths)
+    first = FeatureEncoder(tiny_clip, tmp_path / "store", image_folder).images(paths)
     moved = shutil.copytree(image_folder, tmp_path / "elsewhere" / "data")  # keeps the times of change
     linked = tmp_path / "link"
     linked.symlink_to(moved)
     for root in (moved, linked):
-        rows = FeatureStore(tiny_clip, tmp_path / "store", root).images([root / p.name for p in paths])
+        rows = FeatureEncoder(tiny_clip, tmp_path / "store", root).images([root / p.name for p in paths])
         assert torch.equal(rows, first) and encoded == [6]
 
 
@@ -91,7 +91,7 @@ def test_a_text_is_encoded_once(tiny_clip, tmp_path, monkeypatch):
     monkeypatch.setattr(FrozenClip, "encode_text", lambda self, t: (calls.append(set(t) - {""}), encode(self, t))[1])
 
     def texts(some):
-        return FeatureStore(tiny_clip, tmp_path / "store", tmp_path).texts(some)
+        return FeatureEncoder(tiny_clip, tmp_path / "store", tmp_path).texts(some)
 
     first = texts(["a cat", "a dog"])
     assert torch.equal(texts(["a dog", "a cat"]), first[[1, 0]]) and calls == [{"a cat", "a dog"}]
@@ -103,11 +103,11 @@ def test_weights_precision_and_view_have_folders_of_their_own(
 ):  # fmt: skip
     plain = store.images(paths)
     assert len(folders(store)) == 1
-    bf16 = FeatureStore(FrozenClip(str(tiny_clip_folder), precision="bf16"), store.folder, image_folder).images(paths)
+    bf16 = FeatureEncoder(FrozenClip(str(tiny_clip_folder), precision="bf16"), store.folder, image_folder).images(paths)
     assert len(folders(store)) == 2
     assert not torch.equal(bf16, plain)
     assert float(torch.cosine_similarity(bf16, plain).min()) > 0.99
-    other = FeatureStore(FrozenClip(str(save_tiny_clip(tmp_path / "other", seed=1))), store.folder, image_folder)
+    other = FeatureEncoder(FrozenClip(str(save_tiny_clip(tmp_path / "other", seed=1))), store.folder, image_folder)
     assert float(torch.cosine_similarity(other.images(paths), plain).max()) < 0.9
     assert len(folders(store)) == 3
     for k, crop in enumerate([(0.5, 1), (0.08, 1)]):
@@ -119,7 +119,7 @@ def test_weights_precision_and_view_have_folders_of_their_own(
 
 def test_the_bits_do_not_depend_on_the_request(tiny_clip, tmp_path, many_images):
     def rows(name, some):
-        return FeatureStore(tiny_clip, tmp_path / name, many_images[0].parent).images(some)
+        return FeatureEncoder(tiny_clip, tmp_path / name, many_images[0].parent).images(some)
 
     together = rows("all", many_images[:70])
     assert len(torch.unique(together, dim=0)) == 70
@@ -146,7 +146,7 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(tiny_clip, tmp_path, ma
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            store = FeatureStore(tiny_clip, tmp_path / str(threads), many_images[0].parent)
+            store = FeatureEncoder(tiny_clip, tmp_path / str(threads), many_images[0].parent)
             rows.append(store.images(many_images[:70]))
     finally:
         torch.set_num_threads(before)
@@ -155,7 +155,7 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(tiny_clip, tmp_path, ma
 
 def test_views_depend_on_the_image_and_the_view_alone(tiny_clip, tmp_path, image_folder, paths):
     def views(name, some, count):
-        return FeatureStore(tiny_clip, tmp_path / name, image_folder).views(some, count, (0.5, 1))
+        return FeatureEncoder(tiny_clip, tmp_path / name, image_folder).views(some, count, (0.5, 1))
 
     first = views("a", paths, 3)
     assert first.shape == (3, 6, 128)
@@ -171,11 +171,14 @@ def seen_crops(tiny_clip, tmp_path, monkeypatch, size, images, count, crop):
         Image.fromarray(np.stack([x, y, 0 * x], -1).astype(np.uint8)).save(tmp_path / f"{k}.png")
     batches = []
     monkeypatch.setattr(
-        "ccli.features.feature_store.in_threads", lambda work, blocks, size: ((b, work(b)) for b in blocks)
+        "ccli.features.encoder.in_threads", lambda work, blocks, size: ((b, work(b)) for b in blocks)
     )  # in order
     monkeypatch.setattr(FrozenClip, "encode_image", lambda self, b: (batches.append(b), torch.ones(len(b), 4))[1])
-    FeatureStore(tiny_clip, tmp_path / "s", tmp_path).views([tmp_path / f"{k}.png" for k in range(images)], count, crop)
-    pixels = torch.cat(batches)[: images * count] * (0.25 * 255) + 0.5 * 255  # tiny_clip's mean and std
+    FeatureEncoder(tiny_clip, tmp_path / "s", tmp_path).views(
+        [tmp_path / f"{k}.png" for k in range(images)], count, crop
+    )
+    views = torch.cat(batches)[: images * count].unflatten(0, (images, count)).transpose(0, 1).flatten(0, 1)
+    pixels = views * (0.25 * 255) + 0.5 * 255  # tiny_clip's mean and std
     across, down = pixels[:, 0].mean(1), pixels[:, 1].mean(2)  # [views, 64] each, linear
     slope = (across[:, 55] - across[:, 8]) / 47
     width, height = 64 * slope.abs(), 64 * (down[:, 55] - down[:, 8]) / 47

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from ccli.errors import CcliError
 from ccli.features.crops import centre_crop, random_crop
 from ccli.features.decoding import MOST_PIXELS, open_image, shown
-from ccli.features.feature_store import FeatureStore
+from ccli.features.encoder import FeatureEncoder
 
 SIZE = 32
 
@@ -28,6 +28,10 @@ def picture() -> Image.Image:
 
 def pixels(source, decoding="photo"):
     return np.asarray(open_image(source, decoding)).astype(int)
+
+
+def centre(source, decoding="pillow"):
+    return centre_crop(open_image(source, decoding), SIZE, "bicubic")
 
 
 def png(width: int, height: int) -> bytes:
@@ -51,9 +55,9 @@ def test_a_turned_photo_is_the_upright_one(tmp_path, picture, turn):
     stored.save(tmp_path / "turned.png", exif=exif)
     picture.save(tmp_path / "upright.png")
     assert stored.size == ((36, 48) if turn > 4 else (48, 36))
-    crops = [centre_crop(tmp_path / f"{name}.png", SIZE, "bicubic", "photo") for name in ("turned", "upright")]
+    crops = [centre(tmp_path / f"{name}.png", "photo") for name in ("turned", "upright")]
     assert np.array_equal(*crops)
-    as_stored = centre_crop(tmp_path / "turned.png", SIZE, "bicubic")  # benchmarks are read as CoOp reads them
+    as_stored = centre(tmp_path / "turned.png")  # benchmarks are read as CoOp reads them
     assert (turn == 1) == np.array_equal(as_stored, crops[0])
     assert np.array_equal(pixels(tmp_path / "turned.png", "pillow"), np.asarray(stored))
 
@@ -125,7 +129,7 @@ def test_bytes_and_open_files_are_read_like_paths(tmp_path, picture):
     content = path.read_bytes()
     for source in (path, str(path), content, io.BytesIO(content)):
         assert np.array_equal(pixels(source), np.asarray(picture))
-        assert np.array_equal(centre_crop(source, SIZE, "bicubic", "photo"), centre_crop(path, SIZE, "bicubic"))
+        assert np.array_equal(centre(source, "photo"), centre(path))
     with pytest.raises(CcliError, match=r"image upload 3 is unreadable \(in no known format\)"):
         open_image(b"no picture", "photo", "upload 3")
     with pytest.raises(CcliError, match=r"image \(given as bytes\) is unreadable \(in no known format\)"):
@@ -140,7 +144,7 @@ def test_bombs_are_refused_by_their_size(tmp_path, monkeypatch, decoding, limit)
     (tmp_path / "bomb.png").write_bytes(png(20000, 20000))
     most = "2,000" if limit == "lower" else f"{MOST_PIXELS:,}"
     with pytest.raises(CcliError, match=rf"bomb\.png has 400,000,000 pixels, more than the {most} that are read"):
-        centre_crop(tmp_path / "bomb.png", SIZE, "bicubic", decoding)
+        centre(tmp_path / "bomb.png", decoding)
 
 
 def test_what_pillow_only_warns_of_is_read_without_a_word(tmp_path, monkeypatch, picture):
@@ -156,8 +160,8 @@ def test_what_pillow_only_warns_of_is_read_without_a_word(tmp_path, monkeypatch,
 def test_a_single_pixel(tmp_path, decoding):
     Image.new("RGB", (1, 1), (1, 2, 3)).save(tmp_path / "a.png")
     for crop in (
-        centre_crop(tmp_path / "a.png", SIZE, "bicubic", decoding),
-        random_crop(tmp_path / "a.png", SIZE, "bicubic", (0.5, 1), random.Random(0), decoding),
+        centre(tmp_path / "a.png", decoding),
+        random_crop(open_image(tmp_path / "a.png", decoding), SIZE, "bicubic", (0.5, 1), random.Random(0)),
     ):
         assert crop.shape == (SIZE, SIZE, 3) and (crop == [1, 2, 3]).all()
 
@@ -173,18 +177,18 @@ def test_a_line_is_no_enormous_picture(tmp_path, monkeypatch, size):
     Image.fromarray(np.ascontiguousarray(column if size[0] < size[1] else column.swapaxes(0, 1))).save(
         tmp_path / "line.png"
     )
-    crop = centre_crop(tmp_path / "line.png", 224, "bicubic")
+    crop = centre_crop(open_image(tmp_path / "line.png"), 224, "bicubic")
     assert crop.shape == (224, 224, 3) and abs(crop.astype(int) - 127).max() <= 1
-    random_crop(tmp_path / "line.png", 224, "bicubic", (0.5, 1), random.Random(0))
+    random_crop(open_image(tmp_path / "line.png"), 224, "bicubic", (0.5, 1), random.Random(0))
     assert max(map(max, sizes)) == 224
 
 
 def test_of_a_long_picture_only_what_is_kept_is_resized(tmp_path, monkeypatch, picture):
     picture.resize((909, 9)).save(tmp_path / "a.png")
     monkeypatch.setattr("ccli.features.crops.LONGEST", 1000)
-    as_a_whole = centre_crop(tmp_path / "a.png", SIZE, "bicubic").astype(int)
+    as_a_whole = centre(tmp_path / "a.png").astype(int)
     monkeypatch.undo()
-    assert abs(centre_crop(tmp_path / "a.png", SIZE, "bicubic").astype(int) - as_a_whole).max() <= 2
+    assert abs(centre(tmp_path / "a.png").astype(int) - as_a_whole).max() <= 2
 
 
 @pytest.mark.parametrize("decoding", ["pillow", "photo"])
@@ -209,14 +213,14 @@ def test_each_decoding_has_features_of_its_own(tiny_clip, tmp_path, picture, enc
     for place in ("a", "b"):
         (folder / place).mkdir(parents=True)
     picture.save(folder / "a/1.png", exif=exif)
-    stores = [FeatureStore(tiny_clip, tmp_path / "store", folder / "a", decoding=d) for d in ("pillow", "photo")]
+    stores = [FeatureEncoder(tiny_clip, tmp_path / "store", folder / "a", decoding=d) for d in ("pillow", "photo")]
     rows = [store.images([folder / "a/1.png"]) for store in stores]
     views = [store.views([folder / "a/1.png"], 2, (0.5, 1)) for store in stores]
     assert encoded == [1, 1, 2, 2] and not (rows[0] == rows[1]).all() and not (views[0] == views[1]).all()
     facts = tiny_clip.facts
-    crop = centre_crop(folder / "a/1.png", facts.image_size, facts.interpolation, "photo")
+    crop = centre_crop(open_image(folder / "a/1.png", "photo"), facts.image_size, facts.interpolation)
     Image.fromarray(crop).save(folder / "b/1.png")
-    assert (FeatureStore(tiny_clip, tmp_path / "store", folder / "b").images([folder / "b/1.png"]) == rows[1]).all()
+    assert (FeatureEncoder(tiny_clip, tmp_path / "store", folder / "b").images([folder / "b/1.png"]) == rows[1]).all()
 
 
 def test_photos_of_one_name_in_two_folders_are_two(tiny_clip, tmp_path, encoded):
@@ -226,5 +230,5 @@ def test_photos_of_one_name_in_two_folders_are_two(tiny_clip, tmp_path, encoded)
         path = tmp_path / place / "1.bmp"
         Image.new("RGB", (20, 20), colour).save(path)  # of one size, too
         os.utime(path, ns=(1, 1))
-        rows.append(FeatureStore(tiny_clip, tmp_path / "store", tmp_path / place, decoding="photo").images([path]))
+        rows.append(FeatureEncoder(tiny_clip, tmp_path / "store", decoding="photo").images([path]))
     assert encoded == [1, 1] and not (rows[0] == rows[1]).all()

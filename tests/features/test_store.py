@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ccli.errors import CcliError
-from ccli.features.feature_store import FeatureStore
+from ccli.features.encoder import FeatureEncoder
 from ccli.features.row_store import RowStore
 
 # Encodes a folder of images, slowly; logs each batch; `hang` stops for ever before the third block is moved into place.
@@ -24,7 +24,7 @@ import hashlib, os, sys, time
 from pathlib import Path
 import torch
 from ccli.clip.model import FrozenClip
-from ccli.features.feature_store import FeatureStore
+from ccli.features.encoder import FeatureEncoder
 
 clip, images, store, log, pause, hang = sys.argv[1:]
 torch.set_num_threads(1)
@@ -44,7 +44,7 @@ def replace_two(source, target):
     replace(source, target)
 
 FrozenClip.encode_image, os.replace = slow_encode, replace_two
-features = FeatureStore(FrozenClip(clip), store, images)
+features = FeatureEncoder(FrozenClip(clip), store, images)
 print("ready", flush=True)
 sys.stdin.readline()
 print(hashlib.sha256(features.images(sorted(Path(images).iterdir())).numpy().tobytes()).hexdigest())
@@ -53,7 +53,9 @@ print(hashlib.sha256(features.images(sorted(Path(images).iterdir())).numpy().tob
 
 def start(clip, images, store, log, pause="0", hang=""):
     arguments = [sys.executable, "-c", WORKER, clip, images, store, log, pause, hang]
-    return subprocess.Popen(list(map(str, arguments)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        list(map(str, arguments)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def blocks(root: Path) -> list[Path]:
@@ -79,11 +81,11 @@ def test_two_processes_encode_each_image_once_and_agree(tiny_clip, tiny_clip_fol
     for process in both:
         process.stdin.write("go\n")
         process.stdin.flush()
-    out = [process.communicate(timeout=60)[0] for process in both]
+    out, said = zip(*(process.communicate(timeout=60) for process in both))
     assert [process.returncode for process in both] == [0, 0]
-    assert "waiting for it" in out[0] + out[1]  # the two did meet
+    assert "waiting for it" in said[0] + said[1]  # the two did meet
     digests = {text.splitlines()[-1] for text in out}
-    alone = FeatureStore(tiny_clip, tmp_path / "alone", images).images(many_images)
+    alone = FeatureEncoder(tiny_clip, tmp_path / "alone", images).images(many_images)
     assert digests == {hashlib.sha256(alone.numpy().tobytes()).hexdigest()}
     assert sum(map(int, log.read_text().split())) == 150
     assert len(blocks(store)) == 3 and not partials(store)
@@ -108,9 +110,9 @@ def test_a_kill_loses_the_batch_in_flight_alone(tiny_clip, tiny_clip_folder, man
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        rows = FeatureStore(tiny_clip, store, images).images(many_images)
+        rows = FeatureEncoder(tiny_clip, store, images).images(many_images)
     assert encoded == [150 - 2 * 64]
-    assert torch.equal(rows, FeatureStore(tiny_clip, tmp_path / "undisturbed", images).images(many_images))
+    assert torch.equal(rows, FeatureEncoder(tiny_clip, tmp_path / "undisturbed", images).images(many_images))
 
 
 def flip_a_bit(first: Path, _second: Path):
@@ -136,7 +138,7 @@ def swap(first: Path, second: Path):
 @pytest.mark.parametrize(("damage", "lost"), [(flip_a_bit, 1), (truncate, 1), (empty, 1), (swap, 2)])
 def test_damage_is_noticed_and_mended(tiny_clip, many_images, tmp_path, encoded, damage, lost):
     def images():
-        return FeatureStore(tiny_clip, tmp_path / "store", many_images[0].parent).images(many_images[:128])
+        return FeatureEncoder(tiny_clip, tmp_path / "store", many_images[0].parent).images(many_images[:128])
 
     first = images()
     names = blocks(tmp_path / "store")
@@ -161,7 +163,7 @@ class Hostile:
 @pytest.mark.parametrize("write", ["pickle", "torch"])
 @pytest.mark.parametrize("name", ["its checksum", "another"])
 def test_a_pickle_among_the_blocks_never_runs(tiny_clip, many_images, tmp_path, encoded, write, name):
-    store = FeatureStore(tiny_clip, tmp_path / "store", many_images[0].parent)
+    store = FeatureEncoder(tiny_clip, tmp_path / "store", many_images[0].parent)
     first = store.images(many_images[:5])
     path, run = tmp_path / "planted", tmp_path / "it ran"
     if write == "pickle":
@@ -198,7 +200,7 @@ def failing(original, partly=False):
 
 @pytest.mark.parametrize("when", ["writing", "moving"])
 def test_a_full_disk_is_named_and_leaves_nothing_half_written(tiny_clip, many_images, tmp_path, when):
-    store = FeatureStore(tiny_clip, tmp_path / "store", many_images[0].parent)
+    store = FeatureEncoder(tiny_clip, tmp_path / "store", many_images[0].parent)
     with pytest.MonkeyPatch.context() as patch:
         if when == "writing":
             patch.setattr(Path, "write_bytes", failing(Path.write_bytes, partly=True))

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import ccli
 from ccli.datasets.concept_shapes import ConceptShapesV2
-from ccli.features.feature_store import images_stamp
+from ccli.features.keys import images_stamp
 from ccli.results.records import read_record
 from ccli.trainers.common.options import plain_config
 

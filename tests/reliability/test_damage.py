@@ -15,8 +15,7 @@ from PIL import Image
 
 from ccli.clip.model import FrozenClip
 from ccli.errors import CcliError, of_the_disk
-from ccli.features.feature_store import FeatureStore
-from ccli.features.picture_features import PictureFeatures
+from ccli.features.encoder import FeatureEncoder
 from ccli.files.sealed_json import check_archive, check_seal, sealed
 from ccli.results.records import find_records, is_done, read_record, write_record
 from ccli.trainers.common.checkpoints import read_checkpoint, write_json
@@ -125,10 +124,8 @@ def test_weights_that_change_between_their_fingerprint_and_their_use(tiny_clip_f
 @pytest.mark.parametrize("kind", ["benchmark", "own"])
 def test_an_image_that_changes_while_it_is_encoded(tiny_clip_folder, image_folder, tmp_path, monkeypatch, kind):
     path, encode = image_folder / "wide.png", FrozenClip.encode_image
-    if kind == "own":
-        store = PictureFeatures(str(tiny_clip_folder), tmp_path / "store", 0)
-    else:
-        store = FeatureStore(FrozenClip(str(tiny_clip_folder)), tmp_path / "store", image_folder)
+    root = image_folder if kind == "benchmark" else None
+    store = FeatureEncoder(FrozenClip(str(tiny_clip_folder)), tmp_path / "store", root)
     opened = Image.open
 
     def changing(*args, **kwargs):

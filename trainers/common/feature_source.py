@@ -5,23 +5,21 @@ from __future__ import annotations
 import io
 import os
 from contextlib import redirect_stdout
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from dassl.data.datasets import build_dataset
 
-from ccli.clip.model import FrozenClip, files_stamp
 from ccli.clip.prompts import CONCEPT_TEMPLATE, class_prompts, templates_for
 from ccli.concepts.vocabulary import DEFAULT_KIND, Vocabulary, read_vocabulary, without_class_names
 from ccli.errors import CcliError
 from ccli.features.bundles import array_names
-from ccli.features.decoding import BENCHMARK
-from ccli.features.feature_store import FeatureStore, class_text_features, images_stamp
+from ccli.features.decoding import BENCHMARK, PHOTO
+from ccli.features.encoder import class_text_features, open_encoder
+from ccli.features.keys import default_store, images_stamp
 from ccli.features.task import FewShotTask, Split, unit
 from ccli.trainers.common.options import picture_folder
-
-AT_ONCE = 2_000  # images whose crops are held at a time
 
 
 def feature_source(cfg, dataset, device: torch.device):
@@ -117,17 +115,18 @@ class BundleSource:
 class ImageSource:
     """Images and texts, encoded once and kept."""
 
-    def __init__(self, cfg, dataset, device: torch.device):
+    def __init__(self, cfg, dataset, device: torch.device, lock: str = "lock"):
         self.cfg, self.dataset, self.device = cfg, dataset, device
         self.backbone = cfg.MODEL.BACKBONE.NAME
         if not self.backbone:
             raise CcliError("no backbone: give --backbone NAME or MODEL.BACKBONE.NAME in the trainer's yaml")
         self.classnames = tuple(dataset.classnames)
-        self.store = _open_store(
-            self.backbone, files_stamp(self.backbone), cfg.FEATURES.PRECISION, device, store_folder(cfg).absolute(),
-            _root(cfg), getattr(dataset, "decoding", BENCHMARK),
+        decoding = getattr(dataset, "decoding", BENCHMARK)
+        root = None if decoding == PHOTO else _root(cfg)
+        self.encoder = open_encoder(
+            self.backbone, cfg.FEATURES.PRECISION, device, store_folder(cfg), root, decoding, lock
         )  # fmt: skip
-        self.clip = self.store.clip
+        self.clip = self.encoder.clip
 
     @property
     def weights(self) -> str:
@@ -143,7 +142,7 @@ class ImageSource:
         if not with_views or self.cfg.FEATURES.VIEWS < 1:
             return split
         paths = [item.impath for item in self.dataset.train_x]
-        views = self.store.views(paths, self.cfg.FEATURES.VIEWS, tuple(self.cfg.FEATURES.CROP), "augmented views")
+        views = self.encoder.views(paths, self.cfg.FEATURES.VIEWS, tuple(self.cfg.FEATURES.CROP), "augmented views")
         return Split(split.features, split.labels, unit(views), views.norm(dim=-1)).to(self.device)
 
     def val(self) -> Split | None:
@@ -160,16 +159,16 @@ class ImageSource:
 
     def text(self) -> tuple[torch.Tensor, torch.Tensor]:
         prompts = class_prompts(self.classnames, self.templates())
-        features, norms = class_text_features(self.store, prompts)
+        features, norms = class_text_features(self.encoder, prompts)
         return features.to(self.device), norms.to(self.device)
 
     def concepts(self) -> tuple[Vocabulary, torch.Tensor]:
         vocabulary = _left(read_vocabulary(self.cfg.FEATURES.VOCABULARY or None), self.classnames)
         sentences = [CONCEPT_TEMPLATE.format(name) for name in vocabulary.names]
-        return vocabulary, unit(self.store.texts(sentences, "concepts")).to(self.device)
+        return vocabulary, unit(self.encoder.texts(sentences, "concepts")).to(self.device)
 
     def wanted(self, trainer, trained: bool = True) -> list[tuple[list[str], tuple]]:
-        """The images that a run encodes: (paths, views) as `FeatureStore.missing` takes them, views () for none.
+        """The images that a run encodes: (paths, views) as `FeatureEncoder.missing` takes them, views () for none.
 
         Args:
             trainer: its class.
@@ -185,33 +184,9 @@ class ImageSource:
         return found
 
     def _split(self, items, what: str) -> Split:
-        paths = [item.impath for item in items]
-        features = self._crops(paths, what) if self.cfg.FEATURES.CROPS else unit(self.store.images(paths, what))
-        return Split(features, torch.tensor([item.label for item in items])).to(self.device)
-
-    def _crops(self, paths: list[str], what: str) -> torch.Tensor:
-        """Each image as the mean of some of its views, a unit row [n, D]; not all views are held at once."""
         node = self.cfg.FEATURES
-        parts = [
-            unit(
-                unit(self.store.views(paths[k : k + AT_ONCE], node.CROPS, tuple(node.CROP), f"crops of {what}")).mean(0)
-            )
-            for k in range(0, len(paths), AT_ONCE)
-        ]
-        return torch.cat(parts)
-
-
-@lru_cache(maxsize=4)  # the runs of a sweep follow one another in one process
-def _open_store(
-    backbone: str, stamp: tuple, precision: str, device: torch.device, folder: Path, root: str, decoding: str
-):  # fmt: skip
-    """A model and its features, which a later run finds as this one left them."""
-    return FeatureStore(_open_clip(backbone, stamp, precision, device), folder, root, decoding=decoding)
-
-
-@lru_cache(maxsize=4)  # one of these for all folders of images
-def _open_clip(backbone: str, _stamp: tuple, precision: str, device: torch.device) -> FrozenClip:
-    return FrozenClip(backbone, device, precision)
+        features = self.encoder.features([item.impath for item in items], node.CROPS, tuple(node.CROP), what)
+        return Split(features, torch.tensor([item.label for item in items])).to(self.device)
 
 
 def _root(cfg) -> str:
@@ -220,9 +195,15 @@ def _root(cfg) -> str:
 
 
 def store_folder(cfg) -> Path:
-    """FEATURES.STORE, else the environment's CCLI_STORE, else a folder beside the data."""
-    default = Path(cfg.DATASET.ROOT or picture_folder(cfg) or ".") / ".ccli_features"
-    return Path(cfg.FEATURES.STORE or os.environ.get("CCLI_STORE", "") or default).expanduser()
+    """FEATURES.STORE, else the environment's CCLI_STORE, else DATA/.ccli_features.
+
+    For a folder of one's own pictures the last is the default of the estimator and of new pictures.
+    """
+    if cfg.FEATURES.STORE:
+        return Path(cfg.FEATURES.STORE)
+    if picture_folder(cfg) or os.environ.get("CCLI_STORE"):
+        return default_store()
+    return Path(cfg.DATASET.ROOT or ".") / ".ccli_features"
 
 
 def _left(vocabulary: Vocabulary, classnames) -> Vocabulary:

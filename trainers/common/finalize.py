@@ -10,7 +10,7 @@ import torch
 
 from ccli.concepts.vocabulary import vocabulary_facts
 from ccli.features.decoding import BENCHMARK
-from ccli.features.image_encoder import ImageSpec
+from ccli.features.encoder import ImageSpec
 from ccli.features.task import Split
 from ccli.fitting.calibration import ENOUGH, Calibration, calibrate, calibration_error, subsample
 from ccli.fitting.selection import MAX_FOLDS
