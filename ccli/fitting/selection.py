@@ -15,7 +15,7 @@ import torch
 from ccli.errors import CcliError, nearest
 from ccli.features.task import FewShotTask, Split
 from ccli.fitting.calibration import NOT_FINITE
-from ccli.results.records import PROTOCOLS
+from ccli.results.schema import PROTOCOLS
 
 MAX_FOLDS = 4
 HELD_OUT = ("validation", "cross-validation", "test")  # what is chosen on images, of what `selected_by` gives

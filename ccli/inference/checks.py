@@ -2,55 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta, Struct, convert
+
+Count = Annotated[int, Meta(ge=0)]
+Number = Annotated[float, Meta(gt=1e-6, lt=1e6)]
 
 
-def _all(kind: type) -> Callable[[Any], bool]:
-    return lambda values: isinstance(values, list) and all(type(value) is kind for value in values)
+class CalibrationFields(Struct, kw_only=True):
+    temperature: Number
+    fitted_on: str
 
 
-_TEXTS, _WHOLE, _TEXT, _DICT = _all(str), _all(int), lambda v: isinstance(v, str), lambda v: isinstance(v, dict)
-_COUNT = lambda v: type(v) is int and v >= 0  # noqa: E731
-_NUMBER = lambda v: type(v) in (int, float) and 1e-6 < v < 1e6  # noqa: E731
-_MAYBE = lambda v: v is None or isinstance(v, dict)  # noqa: E731
-FIELDS = {
-    "head": _TEXT, "method": _TEXT, "classnames": _TEXTS, "width": _COUNT, "calibration": _DICT, "templates": _TEXTS,
-    "vocabulary": _MAYBE, "images": _MAYBE,
-}  # fmt: skip
-PARTS = {
-    "calibration": {"temperature": _NUMBER, "fitted_on": _TEXT},
-    "images": {
-        "backbone": _TEXT, "weights": _TEXT, "precision": _TEXT, "crops": _COUNT, "decoding": _TEXT,
-        "crop": lambda v: isinstance(v, list) and len(v) == 2 and all(map(_NUMBER, v)),
-    },
-    "concepts": {
-        "names": _TEXTS, "kinds": _TEXTS, "images": _TEXTS, "labels": _WHOLE,
-        "picks": lambda v: isinstance(v, list) and all(map(_WHOLE, v)),
-    },
-    "examples": {"paths": _TEXTS, "labels": _WHOLE, "predictions": _WHOLE},
-}  # fmt: skip
+class ImageFields(Struct, kw_only=True):
+    """Of `ccli.features.image_encoder.ImageSpec`."""
+
+    backbone: str
+    weights: str
+    precision: str
+    crops: Count
+    crop: tuple[Number, Number]
+    decoding: str
+
+
+class ConceptFields(Struct, kw_only=True):
+    """Of `ccli.concepts.gallery.Concepts`, without its tensors."""
+
+    names: list[str]
+    kinds: list[str]  # one per name
+    picks: list[list[int]]  # one list per name: places in images
+    images: list[str]
+    labels: list[int]  # one class per image
+
+
+class ExampleFields(Struct, kw_only=True):
+    """Of `ccli.inference.classifier.Examples`, without its tensors."""
+
+    paths: list[str]
+    labels: list[int]  # one class per path
+    predictions: list[int]
+
+
+class ClassifierFields(Struct, kw_only=True):
+    """What classifier.json holds beside its version and the digest of its tensors."""
+
+    head: str  # a module of ccli.methods
+    method: str
+    classnames: list[str]
+    width: Count
+    calibration: CalibrationFields
+    templates: list[str]
+    vocabulary: dict[str, Any] | None
+    images: ImageFields | None
+    concepts: ConceptFields | None = None
+    examples: ExampleFields | None = None
 
 
 def check_facts(facts: dict[str, Any]) -> None:
-    """Types, and what can be seen without the tensors."""
-    _check_fields(facts, FIELDS, "")
-    for part, fields in PARTS.items():
-        if facts.get(part) is not None:
-            _check_fields(facts[part], fields, f"{part}.")
-    count = len(facts["classnames"])
-    concepts, examples = facts.get("concepts"), facts.get("examples")
+    """Types and limits, and contradictions that can be seen without the tensors."""
+    found = convert(facts, ClassifierFields)
+    count, concepts, examples = len(found.classnames), found.concepts, found.examples
     if concepts:
         _check_lengths(concepts, ("names", "kinds", "picks"))
         _check_lengths(concepts, ("images", "labels"))
-        _check_range(concepts["labels"], count)
-        for picks in concepts["picks"]:
-            _check_range(picks, len(concepts["images"]))
+        _check_range(concepts.labels, count)
+        for picks in concepts.picks:
+            _check_range(picks, len(concepts.images))
     if examples:
         _check_lengths(examples, ("paths", "labels", "predictions"))
-        _check_range(examples["labels"] + examples["predictions"], count)
+        _check_range(examples.labels + examples.predictions, count)
 
 
 def check_tensors(tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
@@ -83,14 +105,8 @@ def _labels_fit(labels: torch.Tensor | None, text: torch.Tensor | None) -> bool:
     return not labels.is_floating_point() and 0 <= int(labels.min()) <= int(labels.max()) < len(text)
 
 
-def _check_fields(given: Any, fields: dict[str, Callable[[Any], bool]], prefix: str) -> None:
-    for name, good in fields.items():
-        if not good(given[name]):
-            raise ValueError(f"{prefix}{name} is {repr(given[name])[:60]}")
-
-
-def _check_lengths(part: dict[str, list], names: tuple[str, ...]) -> None:
-    if len({len(part[name]) for name in names}) > 1:
+def _check_lengths(part: Struct, names: tuple[str, ...]) -> None:
+    if len({len(getattr(part, name)) for name in names}) > 1:
         raise ValueError(f"{', '.join(names)} differ in length")
 
 

@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from ccli.errors import CcliError
+from ccli.results.drawing import clean, style
 from ccli.results.methods import METHODS, OURS
-from ccli.results.plots import clean, style
 from ccli.results.records import leaves
 from ccli.results.tables import mean_std
 

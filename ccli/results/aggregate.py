@@ -123,6 +123,16 @@ def targets_of(cells: Cells) -> dict[str, list[str]]:
     return {source: list(found) for source, found in targets.items()}
 
 
+def average_name(count: int) -> str:
+    return f"average over {count} data sets"
+
+
+def mean_by_seed(parts: Sequence[dict[int, Fraction]]) -> dict[int, Fraction]:
+    """The mean over cells for each seed that all of them have."""
+    seeds = [seed for seed in (parts[0] if parts else ()) if all(seed in part for part in parts)]
+    return {seed: sum(part[seed] for part in parts) / len(parts) for seed in seeds}
+
+
 def add_averages(cells: Cells) -> list[Task]:
     """Add the average over all data sets at a number of shots, by seed, to each row that has all; the new tasks.
 
@@ -136,11 +146,10 @@ def add_averages(cells: Cells) -> list[Task]:
             datasets[task.shots][task.dataset] = None
     added = {}
     for shots, found in datasets.items():
-        task = Task(f"average over {len(found)} data sets", shots, True)
+        task = Task(average_name(len(found)), shots, True)
         for row in dict.fromkeys(row for row, _ in cells) if len(found) > 1 else ():
-            parts = [_run_on(cells, row, Task(dataset, shots)) for dataset in found]
-            if seeds := [seed for seed in parts[0] if all(seed in part for part in parts)]:
-                cells[row, task] = {seed: sum(part[seed] for part in parts) / len(parts) for seed in seeds}
+            if by_seed := mean_by_seed([_run_on(cells, row, Task(dataset, shots)) for dataset in found]):
+                cells[row, task] = by_seed
                 added[task] = None
     return _by_shots(added)
 
@@ -162,11 +171,9 @@ def add_means(cells: Cells) -> list[Task]:
     added = {}
     for source, found in targets.items():
         for row, shots in dict.fromkeys((row, task.shots) for row, task in cells):
-            parts = [cells.get((row, Task(target, shots)), {}) for target in found]
-            seeds = [seed for seed in parts[0] if all(seed in part for part in parts)]
-            if seeds:
+            if by_seed := mean_by_seed([cells.get((row, Task(target, shots)), {}) for target in found]):
                 task = Task(MEAN if len(targets) == 1 else f"{MEAN} of {source}", shots, True)
-                cells[row, task] = {seed: sum(part[seed] for part in parts) / len(parts) for seed in seeds}
+                cells[row, task] = by_seed
                 added[task] = None
     return _by_shots(added)
 

@@ -1,52 +1,22 @@
 """A run's record: the file `result.json`, written last, so that a run is done if and only if it exists.
 
-Fields of a record (all required, but for calibration and those of evaluations):
+`ccli.results.schema.Record` documents the fields. The file ends with a digest of itself (`ccli.files.sealed_json`),
+which is checked and is not a field of the record. Files without a digest are read, too.
 
-    version           int, the layout of the file; filled in by `write_record`
-    dataset trainer cfg backbone    str
-    shots             int, training images per class; 0 none, -1 all
-    seed              int
-    protocol          one of PROTOCOLS
-    selected_by       one of SELECTED_BY: what chose the hyper-parameters
-    correct total     int, test images
-    accuracy          float, percent: 100 * correct / total
-    per_class         list of {"name": str, "correct": int, "total": int}; their sums are correct and total
-    predictions       list of int labels, one per test image, in test order
-    labels            list of int, the true ones, likewise
-    hyper_parameters  dict
-    calibration       {"temperature": above 0, "fitted_on": one of FITTED_ON, "ece", "ece_uncalibrated": 0 to 1}: what
-                      logits are divided by before they become probabilities, the images that it comes from, and the
-                      expected calibration error of the test images' probabilities, with it and without
-    seconds           dict phase -> seconds
-    versions          dict, see `versions`; of a run of train.py also its device, and deterministic: whether the same
-                      command gives the same bits there (always on a CPU, on a GPU with --deterministic)
-    config            str or dict
+The evaluation of a finished run leaves a record of the test images that it saw. Its trainer, cfg, backbone, shots,
+seed, protocol, selected_by and hyper_parameters are those of the run.
 
-A run that a sweep could not finish leaves `failed.txt`, the traceback, in its place; the next attempt removes it.
-
-`train.py --eval-only --model-dir RUN` leaves a record of the test images it saw; trainer, cfg, backbone, shots, seed,
-protocol, selected_by and hyper_parameters are RUN's there, and it has
-
-    run               str, `fingerprint` of RUN's record
-    trained_on        str, RUN's dataset; left out where it is the evaluated one
-
-A run of image files has
-
-    images            str, which changes when one of them is another file: by name, size or time of change
-
-Further fields are kept as they are. The file ends with a digest of itself (`ccli.files.sealed_json`), which is checked
-and is no field of the record; one that was written without it is read, too.
+A run that failed in a sweep leaves its traceback, `failed.txt`, instead; the next attempt removes it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -57,118 +27,12 @@ from ccli.files.atomic import moved_into_place
 from ccli.files.plain_json import loads
 from ccli.files.regular import refuse_special
 from ccli.files.sealed_json import FIELD, broken_seal, sealed
+from ccli.results.schema import VERSION, record_problem
 
 RECORD = "result.json"
 FAILURE = "failed.txt"
-VERSION = 2
-PROTOCOLS = ("validation", "fixed", "paper")
-SELECTED_BY = ("none", "validation", "cross-validation", "default", "fixed", "test")
 NOT_COMPARED = ("seconds", "versions", "images")  # they change from run to run without the result changing
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
-
-
-def _is_number(value: Any) -> bool:
-    return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
-
-
-def _is_share(value: Any) -> bool:
-    """Whether value is {"name", "correct", "total"} with 0 <= correct <= total."""
-    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-        return False
-    correct, total = value.get("correct"), value.get("total")
-    return _is_int(correct) and _is_int(total) and 0 <= correct <= total
-
-
-_TEXT = (_is_text, "a non-empty string")
-_DICT = (lambda v: isinstance(v, dict), "a dict")
-_LABELS = (lambda v: isinstance(v, list) and all(map(_is_int, v)), "a list of integers")
-FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "version": (_is_int, "an integer"),
-    "dataset": _TEXT,
-    "trainer": _TEXT,
-    "cfg": (lambda v: isinstance(v, str), "a string"),
-    "backbone": _TEXT,
-    "shots": (lambda v: _is_int(v) and v >= -1, "an integer: 0 or more, or -1 for all"),
-    "seed": (_is_int, "an integer"),
-    "protocol": (lambda v: v in PROTOCOLS, f"one of {', '.join(PROTOCOLS)}"),
-    "selected_by": (lambda v: v in SELECTED_BY, f"one of {', '.join(SELECTED_BY)}"),
-    "correct": (lambda v: _is_int(v) and v >= 0, "an integer of 0 or more"),
-    "total": (lambda v: _is_int(v) and v > 0, "an integer of 1 or more"),
-    "accuracy": (_is_number, "a finite number"),
-    "per_class": (
-        lambda v: isinstance(v, list) and all(map(_is_share, v)),
-        'a list of {"name", "correct", "total"} with correct <= total',
-    ),
-    "predictions": _LABELS,
-    "labels": _LABELS,
-    "hyper_parameters": _DICT,
-    "seconds": (
-        lambda v: isinstance(v, dict) and all(_is_number(s) and s >= 0 for s in v.values()),
-        "a dict of phase -> seconds",
-    ),
-    "versions": _DICT,
-    "config": (lambda v: isinstance(v, str | dict), "a string or a dict"),
-}
-FITTED_ON = ("validation", "cross-validation", "none")
-
-
-def _is_calibration(value: Any) -> bool:
-    if not isinstance(value, Mapping) or value.get("fitted_on") not in FITTED_ON:
-        return False
-    numbers = [value.get(name) for name in ("temperature", "ece", "ece_uncalibrated")]
-    return all(map(_is_number, numbers)) and numbers[0] > 0 and all(0 <= x <= 1 for x in numbers[1:])
-
-
-CALIBRATED = {"calibration": (_is_calibration, "a dict of temperature, fitted_on, ece and ece_uncalibrated")}
-OF_EVALUATIONS = {"run": _TEXT, "trained_on": _TEXT}
-OF_SOME = {"images": _TEXT}
-
-
-def _problem(record: Any) -> str | None:
-    """What is wrong with a record, in words, or None."""
-    if not isinstance(record, dict):
-        return f"holds a {type(record).__name__} where a record (a dict) belongs"
-    # The version comes first: in another layout, a missing field is a consequence and not the cause.
-    if _is_int(record.get("version")) and record["version"] != VERSION:
-        return f"has version {record['version']}, this code reads version {VERSION}"
-    for name in FIELDS:
-        if name not in record:
-            return f"has no field {name!r}"
-    for name, (good, words) in (FIELDS | CALIBRATED | OF_EVALUATIONS | OF_SOME).items():
-        if name in record and not good(record[name]):
-            return f"has {name} = {repr(record[name])[:60]}, which should be {words}"
-    return _contradiction(record)
-
-
-def _contradiction(record: dict[str, Any]) -> str | None:
-    """Where two fields of an otherwise well-formed record contradict each other, or None."""
-    correct, total = record["correct"], record["total"]
-    if correct > total:
-        return f"has correct = {correct} of only {total} test images"
-    if not math.isclose(record["accuracy"], 100 * correct / total, rel_tol=1e-9, abs_tol=1e-9):
-        return f"has accuracy = {record['accuracy']!r}, but 100 * {correct} / {total} = {100 * correct / total!r}"
-    for name in ("correct", "total"):
-        summed = sum(share[name] for share in record["per_class"])
-        if summed != record[name]:
-            return f"has {name} = {record[name]}, but the {name} of per_class sum to {summed}"
-    for name in ("predictions", "labels"):
-        if len(record[name]) != total:
-            return f"has {len(record[name])} {name} for {total} test images"
-    right = sum(a == b for a, b in zip(record["predictions"], record["labels"]))
-    if right != correct:
-        return f"has correct = {correct}, but {right} predictions are their image's label"
-    if record["selected_by"] == "test" and record["protocol"] != "paper":
-        return (
-            f"has selected_by = test under protocol {record['protocol']}; only protocol paper may look at the test set"
-        )
-    return None
+OF_EVALUATIONS = ("run", "trained_on")
 
 
 def _to_json(record: dict[str, Any]) -> str:
@@ -189,7 +53,7 @@ def write_record(folder: str | Path, record: dict[str, Any]) -> Path:
 
     Args:
         folder: the run's output folder; made if absent.
-        record: the fields named at the top of this module; `version` may be left out.
+        record: the fields of `ccli.results.schema.Record`; `version` may be left out.
 
     Returns:
         the path of the file.
@@ -198,7 +62,7 @@ def write_record(folder: str | Path, record: dict[str, Any]) -> Path:
         CcliError: a field is missing, malformed, not finite or contradicts another, or the disk refuses.
     """
     record = {"version": VERSION, **record}
-    problem = _problem(record)
+    problem = record_problem(record)
     if problem:
         raise CcliError(f"the record for {folder} {problem}; nothing was written")
     text = _to_json(record)
@@ -256,7 +120,7 @@ def read_record(folder_or_file: str | Path) -> dict[str, Any]:
         raise CcliError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from error
     except ValueError as error:  # JSON and UTF-8 errors are both ValueErrors
         raise CcliError(f"{path} is truncated or not JSON ({error}); delete it and repeat the run") from error
-    problem = _problem(record) or broken_seal(text)
+    problem = record_problem(record) or broken_seal(text)
     if problem:
         raise CcliError(f"{path} {problem}; delete it and repeat the run")
     record.pop(FIELD, None)

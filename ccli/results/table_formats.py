@@ -48,7 +48,9 @@ def _latex(text: str) -> str:
     return "".join(LATEX.get(character, character) for character in _one_line(text))
 
 
-class _Style(NamedTuple):
+class Style(NamedTuple):
+    """How texts of a table are written; without arguments but `escape` as in plain text."""
+
     escape: Callable[[str], str]
     bold: str = "{}"
     plus_minus: str = "±"
@@ -57,9 +59,9 @@ class _Style(NamedTuple):
 
 
 STYLES = {
-    "github": _Style(_github, "**{}**"),
-    "simple": _Style(_one_line),
-    "latex": _Style(_latex, r"\textbf{{{}}}", r"$\pm$", "${:+.2f}$", "--"),
+    "github": Style(_github, "**{}**"),
+    "simple": Style(_one_line),
+    "latex": Style(_latex, r"\textbf{{{}}}", r"$\pm$", "${:+.2f}$", "--"),
 }
 
 
@@ -91,7 +93,8 @@ def render(table: Table, fmt: str = "github", paired: Sequence[PairedTest] | Non
     heads, blocks = _texts(table, style)
     parts = [_draw(fmt, heads, blocks, len(table.heads)), *map(style.escape, table.notes)]
     if paired:
-        parts += [_draw(fmt, *_paired_texts(paired, style), 1), style.escape(PAIRED_NOTE)]
+        heads = ["paired tests", *PAIRED_HEADS]
+        parts += [_draw(fmt, heads, [paired_texts(paired, style)], 1), style.escape(PAIRED_NOTE)]
     elif paired is not None:
         parts.append(style.escape(UNPAIRED_NOTE))
     return "\n\n".join(parts)
@@ -105,28 +108,38 @@ def results_table(
     return render(build_table(records, columns, against, published), fmt)
 
 
-def _cell_text(cell: Cell | None, style: _Style) -> str:
+def _cell_text(cell: Cell | None, style: Style) -> str:
     """Such as "81.23 ± 0.50 (2 seeds)"."""
+    text = mean_text(cell, style)
     if cell is None:
-        return style.missing
-    text = f"{cell.mean:.2f}" if cell.seeds == 1 else f"{cell.mean:.2f} {style.plus_minus} {cell.std:.2f}"
-    text = style.bold.format(text) if cell.best else text
-    return f"{text} ({seeds_text(cell.seeds)})" if cell.short else text
+        return text
+    return with_notes(style.bold.format(text) if cell.best else text, few_seeds(cell))
 
 
-def _gain_text(gain: Gain | None, style: _Style) -> str:
+def _gain_text(gain: Gain | None, style: Style) -> str:
     """Such as "+1.25 (TipAdapterF)", or "+1.25 (TipAdapterF, 2 seeds)"."""
     if gain is None:
         return style.missing
-    over = f", {seeds_text(gain.seeds)}" if gain.short else ""
-    return f"{style.signed.format(gain.difference)} ({style.escape(gain.other)}{over})"
+    return with_notes(style.signed.format(gain.difference), [style.escape(gain.other), *few_seeds(gain)])
 
 
-def seeds_text(count: int) -> str:
-    return f"{count} seed{'' if count == 1 else 's'}"
+def mean_text(cell: Cell | None, style: Style) -> str:
+    """Such as "81.23 ± 0.50", or "81.23" for one seed."""
+    if cell is None:
+        return style.missing
+    return f"{cell.mean:.2f}" if cell.seeds == 1 else f"{cell.mean:.2f} {style.plus_minus} {cell.std:.2f}"
 
 
-def _line_texts(line: Line, table: Table, style: _Style) -> list[str]:
+def few_seeds(found: Cell | Gain) -> list[str]:
+    """The number of seeds, where it is smaller than elsewhere in the table."""
+    return [f"{found.seeds} seed{'' if found.seeds == 1 else 's'}"] if found.short else []
+
+
+def with_notes(text: str, notes: Sequence[str]) -> str:
+    return f"{text} ({', '.join(notes)})" if notes else text
+
+
+def _line_texts(line: Line, table: Table, style: Style) -> list[str]:
     texts = [*map(style.escape, (*line.labels, line.name))]
     own = line.row.trainer == table.against and line.row.protocol != PUBLISHED
     for cell in line.cells:
@@ -140,7 +153,7 @@ def _line_texts(line: Line, table: Table, style: _Style) -> list[str]:
 Blocks = list[list[list[str]]]  # blocks of rows of texts
 
 
-def _texts(table: Table, style: _Style) -> tuple[list[str], Blocks]:
+def _texts(table: Table, style: Style) -> tuple[list[str], Blocks]:
     """Heads and blocks; a block of rows is followed by one of its gains, if it has any."""
     difference = [style.escape(f"to {table.against}")] if table.against else []
     heads = [style.escape(head) for head in table.heads]
@@ -156,16 +169,20 @@ def _texts(table: Table, style: _Style) -> tuple[list[str], Blocks]:
     return heads, blocks
 
 
-def _paired_texts(tests: Sequence[PairedTest], style: _Style) -> tuple[list[str], Blocks]:
+PAIRED_HEADS = ("pairs", "difference", "p", "better, worse")
+
+
+def paired_texts(tests: Sequence[PairedTest], style: Style) -> list[list[str]]:
+    """A row for each comparison: its name, and a text for each of PAIRED_HEADS."""
     rows = []
     for test in tests:
         on = f" on targets of {test.trained_on}" if test.trained_on else ""
-        pairs = f"{test.pairs} ({test.equal} equal)" if test.equal else str(test.pairs)
+        pairs = with_notes(str(test.pairs), [f"{test.equal} equal"] if test.equal else [])
         p = style.missing if test.p is None else f"{test.p:.2g}"
         images = f"{test.better}, {test.worse} of {len(test.images)}" if test.images else style.missing
         name = style.escape(f"{test.name} against {test.other}{on}")
         rows.append([name, pairs, style.signed.format(test.difference), p, images])
-    return ["paired tests", "pairs", "difference", "p", "better, worse"], [rows]
+    return rows
 
 
 def _draw(fmt: str, heads: list[str], blocks: Blocks, names: int) -> str:

@@ -13,8 +13,9 @@ from ccli.concepts.vocabulary import PACKAGED_FILE, fingerprint, read_vocabulary
 from ccli.datasets.common.folder_classes import read_classes
 from ccli.datasets.common.splits import read_split
 from ccli.features import bundles, lazy_rows
-from ccli.results.records import FIELDS, RECORD, VERSION, read_record, same_record, write_record
+from ccli.results.records import RECORD, read_record, same_record, write_record
 from ccli.results.records import fingerprint as record_fingerprint
+from ccli.results.schema import FIELDS, VERSION
 from ccli.results.table_formats import FORMATS, render
 from ccli.results.tables import build_table
 from ccli.sweeps.config import all_keys, setup_cfg
@@ -106,7 +107,7 @@ class RecordReader(Target):
             versions={"torch": "2"}, config=config, run="0" * 16, trained_on="sun397",
             calibration={"temperature": 1.0, "fitted_on": "validation", "ece": 0.1, "ece_uncalibrated": 0.2},
         )  # fmt: skip
-        assert FIELDS.keys() <= values.keys()
+        assert set(FIELDS) <= values.keys()
         self.sealed = write_record(folder, values).read_bytes()
         self.record = values
 

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from ccli.errors import CcliError
 from ccli.features.bundles import read_bundle
 from ccli.features.task import Split
-from ccli.results.records import FIELDS, read_record, same_record
+from ccli.results.records import read_record, same_record
+from ccli.results.schema import FIELDS
 from ccli.trainers.common.classes import class_subset
 from ccli.trainers.common.feature_source import BundleSource
 

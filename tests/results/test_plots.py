@@ -9,8 +9,9 @@ from table_records import make
 
 from ccli.errors import CcliError
 from ccli.pages.report.svg import inline_svg
+from ccli.results.drawing import SPARE, clean
 from ccli.results.methods import METHODS
-from ccli.results.plots import SPARE, clean, plots, save
+from ccli.results.plots import plots, save
 from ccli.results.tables import build_table
 
 

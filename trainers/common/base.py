@@ -190,7 +190,7 @@ class FeatureTrainer(EvaluatingTrainer):
         return -(-len(task.train) // self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
 
     def chosen_on(self) -> str:
-        """What hyper-parameters are chosen on: one of ccli.results.records.SELECTED_BY."""
+        """What hyper-parameters are chosen on: one of ccli.results.schema.SelectedBy."""
         protocol = self.cfg.PROTOCOL
         if protocol == "paper":
             protocol = {"validation": "validation", "nothing": "fixed", "test": "paper"}[self.method.authors_chose_on]

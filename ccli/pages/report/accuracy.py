@@ -9,8 +9,10 @@ from ccli.pages.report.sections import Grid
 from ccli.results.aggregate import HALVES
 from ccli.results.paired import PairedTest
 from ccli.results.published import Published
-from ccli.results.table_formats import MISSING, seeds_text
+from ccli.results.table_formats import PAIRED_HEADS, Style, few_seeds, mean_text, paired_texts
 from ccli.results.tables import Cell, Gain, Table, build_table
+
+HTML = Style(str)  # the template escapes
 
 
 class CellText(NamedTuple):
@@ -58,32 +60,19 @@ def _shown(name: str, table: Table) -> AccuracyTable:
 
 
 def _cell(cell: Cell | None, against: str) -> CellText:
+    text = mean_text(cell, HTML)
     if cell is None:
-        return CellText(MISSING)
-    text = f"{cell.mean:.2f}" if cell.seeds == 1 else f"{cell.mean:.2f} ± {cell.std:.2f}"
-    notes = _few(cell)
-    notes += [f"{cell.difference:+.2f} to {against}"] if cell.difference is not None else []
-    return CellText(text, cell.best, ", ".join(notes))
+        return CellText(text)
+    difference = [f"{HTML.signed.format(cell.difference)} to {against}"] if cell.difference is not None else []
+    return CellText(text, cell.best, ", ".join([*few_seeds(cell), *difference]))
 
 
 def _gain(gain: Gain | None) -> CellText:
     if gain is None:
-        return CellText(MISSING)
-    return CellText(f"{gain.difference:+.2f}", note=", ".join([gain.other, *_few(gain)]))
-
-
-def _few(found: Cell | Gain) -> list[str]:
-    """The number of seeds, where it is smaller than elsewhere in the table."""
-    return [seeds_text(found.seeds)] if found.short else []
+        return CellText(HTML.missing)
+    return CellText(HTML.signed.format(gain.difference), note=", ".join([gain.other, *few_seeds(gain)]))
 
 
 def paired_grid(tests: Sequence[PairedTest]) -> Grid:
     """Differences between methods, and how sure they are."""
-    lines = []
-    for test in tests:
-        on = f", targets of {test.trained_on}" if test.trained_on else ""
-        pairs = f"{test.pairs} ({test.equal} equal)" if test.equal else str(test.pairs)
-        p = MISSING if test.p is None else f"{test.p:.2g}"
-        images = f"{test.better}, {test.worse} of {len(test.images)}" if test.images else MISSING
-        lines.append([f"{test.name} against {test.other}{on}", pairs, f"{test.difference:+.2f}", p, images])
-    return Grid("Paired tests", ["comparison", "pairs", "difference", "p", "better, worse"], lines, 1)
+    return Grid("Paired tests", ["comparison", *PAIRED_HEADS], paired_texts(tests, HTML), 1)

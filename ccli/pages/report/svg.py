@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 
 import matplotlib
 
-from ccli.results.plots import Plot, style
+from ccli.results.drawing import style
+from ccli.results.plots import Plot
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 PLAIN = re.compile(r"(stroke|fill): #(000000|b0b0b0)")  # lines and letters, and the grid, which is transparent
