@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import torch
 
-from ccli.errors import CcliError, nearest
+from ccli.errors import check_choice
 from ccli.features.task import FewShotTask, Split
 from ccli.fitting.calibration import NOT_FINITE
 from ccli.results.records import PROTOCOLS
@@ -23,14 +23,13 @@ TEMPERATURES = tuple(1.1**k for k in range(-16, 17))  # 0.22 to 4.6
 CHUNK = 2**18  # numbers in an array of logits, which caches hold: 1 MiB in float32
 
 
-def check_protocol(protocol: str) -> None:
-    if protocol not in PROTOCOLS:
-        hint = nearest(protocol, PROTOCOLS)
-        raise CcliError(f"unknown PROTOCOL {protocol!r}; use one of {', '.join(PROTOCOLS)}.{hint}")
-
-
 def selected_by(protocol: str, task: FewShotTask) -> str:
-    """What the protocol chooses on: "validation", "cross-validation", "default" (the constants), "fixed" or "test"."""
+    """What the protocol chooses on: "validation", "cross-validation", "default" (the constants), "fixed" or "test".
+
+    Raises:
+        SettingError: an unknown protocol.
+    """
+    check_choice("protocol", protocol, PROTOCOLS)
     if protocol != "validation":
         return {"fixed": "fixed", "paper": "test"}[protocol]
     if task.val is not None and len(task.val):
@@ -54,6 +53,17 @@ def fold_tasks(task: FewShotTask, seed: int) -> Iterator[tuple[FewShotTask, Spli
         yield task.fold(kept.to(device), held.to(device))
 
 
+def splits(how: str, task: FewShotTask, seed: int) -> Iterator[tuple[FewShotTask, Split]]:
+    """Pairs of a task to fit on and images to choose on, which are not in its shots; `how` as `selected_by` gives it.
+
+    The task is the whole one, except in cross-validation; where the constants are kept there is no pair.
+    """
+    if how == "cross-validation":
+        yield from fold_tasks(task, seed)
+    elif how in ("validation", "test"):
+        yield task, task.val if how == "validation" else task.test
+
+
 def held_out(
     how: str, task: FewShotTask, model, fit: Callable[[FewShotTask], object], seed: int
 ) -> Iterator[tuple[object, Split]]:
@@ -64,11 +74,8 @@ def held_out(
         model: fitted on the whole task.
         fit: makes a model from a task; called on each fold, so that whatever is made from the shots is made again.
     """
-    if how == "cross-validation":
-        for part, rest in fold_tasks(task, seed):
-            yield fit(part), rest
-    elif how in ("validation", "test"):
-        yield model, task.val if how == "validation" else task.test
+    for part, images in splits(how, task, seed):
+        yield model if part is task else fit(part), images
 
 
 def choose(candidates: Sequence[float], scores: Sequence[float]) -> float:
