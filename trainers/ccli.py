@@ -16,15 +16,13 @@ from ccli.fitting.training import adamw_cosine
 from ccli.methods import concept_inference
 from ccli.methods.ccli import CcliSettings, build, choose_alpha, describe
 from ccli.results.methods import METHODS
-from ccli.trainers.common.base import FeatureTrainer
-from ccli.trainers.common.base import extend_cfg as extend_base
-from ccli.trainers.common.option_names import add_options, settings_of
+from ccli.trainers.common.base import FeatureTrainer, add_options
+from ccli.trainers.common.option_names import settings_of
 
 
 def extend_cfg(cfg) -> None:
     """Add TRAINER.CCLI, whose options are the fields of CcliSettings, and the keys that all feature trainers share."""
-    extend_base(cfg)
-    add_options(cfg.TRAINER, "CCLI", **{field.name.upper(): field.default for field in fields(CcliSettings)})
+    add_options(cfg, "CCLI", **{field.name.upper(): field.default for field in fields(CcliSettings)})
 
 
 @TRAINER_REGISTRY.register()
@@ -60,13 +58,12 @@ class CCLI(FeatureTrainer):
         optim = self.cfg.OPTIM
         return adamw_cosine(head, optim.LR, optim.WEIGHT_DECAY, self.batches_per_epoch(task) * optim.MAX_EPOCH)
 
-    def select(self) -> tuple[str, dict]:
-        """Alpha, by the protocol."""
-        how, alpha = self.chosen_on(), self.settings.alpha
+    def select(self, how: str) -> dict[str, float]:
+        alpha = self.settings.alpha
         self.head.eval()
         if how in selection.HELD_OUT:
             alpha = choose_alpha(self.held_out(how), self.settings)
-        return how, self.set_chosen(alpha=alpha)
+        return self.set_chosen(alpha=alpha)
 
     def describe(self, images: list[str]) -> Concepts | None:
         return describe(self.task, self.settings, images)

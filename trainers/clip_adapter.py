@@ -9,18 +9,14 @@ from ccli.errors import CcliError
 from ccli.features.task import FewShotTask
 from ccli.methods import clip_adapter
 from ccli.results.methods import METHODS
-from ccli.trainers.common.base import extend_cfg as extend_base
+from ccli.trainers.common.base import add_options
 from ccli.trainers.common.gradient import GradientTrainer
 
 
 def extend_cfg(cfg) -> None:
     """Add TRAINER.CLIPADAPTER and the keys that all feature trainers share."""
-    from yacs.config import CfgNode
-
-    extend_base(cfg)
-    cfg.TRAINER.setdefault("CLIPADAPTER", CfgNode())
-    cfg.TRAINER.CLIPADAPTER.setdefault("RATIO", 0.2)  # share of the adapted feature in the blend
-    cfg.TRAINER.CLIPADAPTER.setdefault("REDUCTION", 4)  # width of the features over width of the hidden layer
+    # share of the adapted feature in the blend; width of the features over width of the hidden layer
+    add_options(cfg, "CLIPADAPTER", RATIO=0.2, REDUCTION=4)
 
 
 @TRAINER_REGISTRY.register()

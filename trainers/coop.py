@@ -8,31 +8,29 @@ import torch
 from dassl.engine import TRAINER_REGISTRY
 
 from ccli.clip.model import FrozenClip
-from ccli.errors import CcliError, nearest
+from ccli.errors import CcliError, check_choice, check_setting
 from ccli.features.task import FewShotTask
-from ccli.inference.coop_checkpoints import read_context
+from ccli.inference.coop_checkpoints import FOLDER, read_context
 from ccli.methods import context_optimization
 from ccli.methods.context_optimization import POSITIONS
 from ccli.results.methods import METHODS
-from ccli.trainers.common.base import extend_cfg as extend_base
+from ccli.trainers.common.base import add_options
 from ccli.trainers.common.gradient import GradientTrainer
 
-CHECKPOINTS = "prompt_learner"  # the folder of checkpoints in a run of CoOp's own code
 EPOCHS = {1: 50, 2: 100, 4: 100, 8: 200, 16: 200}  # by shots; on ImageNet 50
 
 
 def extend_cfg(cfg) -> None:
     """Add TRAINER.COOP, with CoOp's own keys, and the keys that all feature trainers share."""
-    from yacs.config import CfgNode
-
-    extend_base(cfg)
-    cfg.TRAINER.setdefault("COOP", CfgNode())
-    node = cfg.TRAINER.COOP
-    node.setdefault("N_CTX", 16)  # context vectors
-    node.setdefault("CSC", False)  # class-specific context
-    node.setdefault("CTX_INIT", "")  # words to start from, such as "a photo of a"; N_CTX is their number then
-    node.setdefault("CLASS_TOKEN_POSITION", "end")  # end | middle | front
-    node.setdefault("PREC", "fp32")  # of CoOp's code; training is in fp32 here whatever it says
+    add_options(
+        cfg,
+        "COOP",
+        N_CTX=16,  # context vectors
+        CSC=False,  # class-specific context
+        CTX_INIT="",  # words to start from, such as "a photo of a"; N_CTX is their number then
+        CLASS_TOKEN_POSITION="end",  # end | middle | front
+        PREC="fp32",  # of CoOp's code; training is in fp32 here whatever it says
+    )
 
 
 @TRAINER_REGISTRY.register()
@@ -48,16 +46,10 @@ class CoOp(GradientTrainer):
             raise CcliError("CoOp learns words for a text tower, which a feature bundle has not; give it images")
         super().check_cfg(cfg)
         node = cfg.TRAINER.COOP
-        position = str(node.CLASS_TOKEN_POSITION)
-        if position not in POSITIONS:
-            raise CcliError(
-                f"unknown TRAINER.COOP.CLASS_TOKEN_POSITION {position!r}; use {', '.join(POSITIONS)}."
-                + nearest(position, POSITIONS)
-            )
+        check_choice("TRAINER.COOP.CLASS_TOKEN_POSITION", node.CLASS_TOKEN_POSITION, POSITIONS)
         if cfg.MODEL.BACKBONE.NAME:
             FrozenClip(cfg.MODEL.BACKBONE.NAME).refuse_without_text_tower()
-        if node.N_CTX < 1:
-            raise CcliError(f"TRAINER.COOP.N_CTX is {node.N_CTX}; it must be 1 or more")
+        check_setting(node.N_CTX >= 1, "TRAINER.COOP.N_CTX", "an integer >= 1", node.N_CTX)
 
     def authors_epochs(self) -> int:
         if self.dm.dataset.short_name.startswith("imagenet"):
@@ -89,8 +81,7 @@ class CoOp(GradientTrainer):
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """A run of ours, or one of CoOp's own code (DIRECTORY/prompt_learner), whose token vectors are dropped."""
-        if not (directory and (Path(directory) / CHECKPOINTS).is_dir()):
+        if not (directory and (Path(directory) / FOLDER).is_dir()):
             return super().load_model(directory, epoch)
         self.loaded = (directory, epoch)
-        context = read_context(Path(directory), epoch).ctx
-        self.head = self.head_from_state({"ctx": context.float()}).to(self.device).eval()
+        self.head = self.head_from_state({"ctx": read_context(directory, epoch).ctx}).to(self.device).eval()

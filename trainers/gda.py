@@ -5,22 +5,17 @@ from __future__ import annotations
 import torch
 from dassl.engine import TRAINER_REGISTRY
 
-from ccli.errors import CcliError
+from ccli.errors import check_setting
 from ccli.features.task import FewShotTask
 from ccli.fitting import selection
 from ccli.methods import gda
 from ccli.results.methods import METHODS
-from ccli.trainers.common.base import FeatureTrainer
-from ccli.trainers.common.base import extend_cfg as extend_base
+from ccli.trainers.common.base import FeatureTrainer, add_options
 
 
 def extend_cfg(cfg) -> None:
     """Add TRAINER.GDA and the keys that all feature trainers share."""
-    from yacs.config import CfgNode
-
-    extend_base(cfg)
-    cfg.TRAINER.setdefault("GDA", CfgNode())
-    cfg.TRAINER.GDA.setdefault("WEIGHT", 1.0)  # of the discriminant, where nothing chooses another
+    add_options(cfg, "GDA", WEIGHT=1.0)  # of the discriminant, where nothing chooses another
 
 
 @TRAINER_REGISTRY.register()
@@ -30,14 +25,14 @@ class GDA(FeatureTrainer):
 
     def check_cfg(self, cfg) -> None:
         super().check_cfg(cfg)
-        if not cfg.TRAINER.GDA.WEIGHT > 0:
-            raise CcliError(f"TRAINER.GDA.WEIGHT is {cfg.TRAINER.GDA.WEIGHT}; it must be above 0")
+        weight = cfg.TRAINER.GDA.WEIGHT
+        check_setting(weight > 0, "TRAINER.GDA.WEIGHT", "a number > 0", weight)
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         return gda.build(task, self.cfg.TRAINER.GDA.WEIGHT)
 
-    def select(self) -> tuple[str, dict]:
-        how, a = self.chosen_on(), self.cfg.TRAINER.GDA.WEIGHT
+    def select(self, how: str) -> dict[str, float]:
+        a = self.cfg.TRAINER.GDA.WEIGHT
         if how in selection.HELD_OUT:
             a = selection.choose(gda.CANDIDATES, selection.score(self.held_out(how), gda.CANDIDATES))
-        return how, self.set_chosen(a=a)
+        return self.set_chosen(a=a)

@@ -5,23 +5,18 @@ from __future__ import annotations
 import torch
 from dassl.engine import TRAINER_REGISTRY
 
-from ccli.errors import CcliError
+from ccli.errors import check_setting
 from ccli.features.task import FewShotTask
 from ccli.fitting import selection
 from ccli.fitting.training import correct
 from ccli.methods import linear_probe
 from ccli.results.methods import METHODS
-from ccli.trainers.common.base import FeatureTrainer
-from ccli.trainers.common.base import extend_cfg as extend_base
+from ccli.trainers.common.base import FeatureTrainer, add_options
 
 
 def extend_cfg(cfg) -> None:
     """Add TRAINER.LINEARPROBE and the keys that all feature trainers share."""
-    from yacs.config import CfgNode
-
-    extend_base(cfg)
-    cfg.TRAINER.setdefault("LINEARPROBE", CfgNode())
-    cfg.TRAINER.LINEARPROBE.setdefault("C", 100.0)  # inverse penalty, where nothing chooses another
+    add_options(cfg, "LINEARPROBE", C=100.0)  # inverse penalty, where nothing chooses another
 
 
 @TRAINER_REGISTRY.register()
@@ -32,8 +27,8 @@ class LinearProbe(FeatureTrainer):
 
     def check_cfg(self, cfg) -> None:
         super().check_cfg(cfg)
-        if not cfg.TRAINER.LINEARPROBE.C > 0:
-            raise CcliError(f"TRAINER.LINEARPROBE.C is {cfg.TRAINER.LINEARPROBE.C}; it must be above 0")
+        c = cfg.TRAINER.LINEARPROBE.C
+        check_setting(c > 0, "TRAINER.LINEARPROBE.C", "a number > 0", c)
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         return self._fit(task, self.cfg.TRAINER.LINEARPROBE.C)
@@ -41,18 +36,14 @@ class LinearProbe(FeatureTrainer):
     def _fit(self, task: FewShotTask, c: float) -> torch.nn.Module:
         return linear_probe.fit(task.train.features, task.train.labels, c, task.num_classes).to(self.device)
 
-    def select(self) -> tuple[str, dict]:
-        how, c = self.chosen_on(), self.cfg.TRAINER.LINEARPROBE.C
-        if how in ("validation", "test", "cross-validation"):
-            c = linear_probe.search(lambda c: self._score(how, c))
+    def select(self, how: str) -> dict[str, float]:
+        c = self.cfg.TRAINER.LINEARPROBE.C
+        if how in selection.HELD_OUT:
+            c = linear_probe.search(lambda c: sum(correct(*pair) for pair in self._pairs(how, c)))
             self.head.load_state_dict(self._fit(self.task, c).state_dict())
             self.held.keep(self._pairs(how, c) if how == "cross-validation" else ())
-        return how, {"C": float(c)}
-
-    def _score(self, how: str, c: float) -> int:
-        return sum(correct(head, split) for head, split in self._pairs(how, c))
+        return {"C": float(c)}
 
     def _pairs(self, how: str, c: float):
         """Probes with this C, and images to choose on."""
-        whole = self._fit(self.task, c) if how != "cross-validation" else None
-        return selection.held_out(how, self.task, whole, lambda task: self._fit(task, c), self.cfg.SEED)
+        return ((self._fit(part, c), images) for part, images in selection.splits(how, self.task, self.cfg.SEED))

@@ -9,18 +9,14 @@ from ccli.errors import CcliError
 from ccli.features.task import FewShotTask
 from ccli.methods import task_residual
 from ccli.results.methods import METHODS
-from ccli.trainers.common.base import extend_cfg as extend_base
+from ccli.trainers.common.base import add_options
 from ccli.trainers.common.gradient import GradientTrainer
 
 
 def extend_cfg(cfg) -> None:
     """Add TRAINER.TASKRES and the keys that all feature trainers share."""
-    from yacs.config import CfgNode
-
-    extend_base(cfg)
-    cfg.TRAINER.setdefault("TASKRES", CfgNode())
     # 0 is the authors' value for the data set: 0.5, on OxfordFlowers 1
-    cfg.TRAINER.TASKRES.setdefault("RESIDUAL_SCALE", 0.0)
+    add_options(cfg, "TASKRES", RESIDUAL_SCALE=0.0)
 
 
 @TRAINER_REGISTRY.register()

@@ -44,9 +44,8 @@ class _Cache:
 class TipAdapter(_Cache, FeatureTrainer):
     method = METHODS["TipAdapter"]
 
-    def select(self) -> tuple[str, dict]:
-        how = self.chosen_on()
-        return how, self.choose_weights(how, self.fit)
+    def select(self, how: str) -> dict[str, float]:
+        return self.choose_weights(how, self.fit)
 
 
 @TRAINER_REGISTRY.register()

@@ -1,4 +1,4 @@
-"""Visual concepts: the image-side counterparts of text concepts, found in the training images."""
+"""Visual concepts: counterparts of text concepts in the training images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SOURCES = ("visual", "text", "random", "images", "features", "none")
 
 
 def discover(concepts: torch.Tensor, features: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each text concept, the normalised mean of the images that answer to it most.
+    """For each text concept, the normalised mean of the images most similar to it.
 
     c_i = norm(mean of f_j, j in T_i), T_i the top K of t_i . f_j (CCLI, "visual concepts").
 
@@ -21,7 +21,7 @@ def discover(concepts: torch.Tensor, features: torch.Tensor, top_k: int) -> tupl
         top_k: K, clipped to J.
 
     Returns:
-        Visual concepts [I, D], unit rows, and the images behind each [I, K], best first.
+        Visual concepts [I, D], unit rows, and the rows of the images averaged for each [I, K], best first.
     """
     k = min(top_k, len(features))
     picks = torch.cat([(chunk @ features.T).topk(k, dim=1).indices for chunk in concepts.split(512)])
@@ -39,7 +39,7 @@ def random_rows(count: int, wanted: int) -> torch.Tensor:
 def random_means(
     count: int, features: torch.Tensor, top_k: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `discover` gives when images are picked at random: means [count, D], unit rows, and picks [count, K]."""
+    """As `discover`, with images picked at random: means [count, D], unit rows, and picks [count, K]."""
     order = torch.rand(count, len(features), generator=generator).argsort(dim=1)[:, : min(top_k, len(features))]
     return F.normalize(features[order.to(features.device)].mean(1), dim=-1), order
 
@@ -47,7 +47,7 @@ def random_means(
 def mix(vectors: torch.Tensor, concepts: torch.Tensor, text_share: float) -> torch.Tensor:
     """Cross-modal concepts [I, D]: (1 - share) of a vector and share of its text concept.
 
-    Each side is centred first and given unit rows, so that the gap between image and text features does not enter.
+    Both are first centred and normalised, which removes the gap between image and text features.
     """
     if text_share == 0:
         return vectors
@@ -56,7 +56,7 @@ def mix(vectors: torch.Tensor, concepts: torch.Tensor, text_share: float) -> tor
 
 
 class ConceptVectors(NamedTuple):
-    """What images are compared with, and what says how distinctive each of it is."""
+    """The vectors that images are compared with, and the features that their distinctiveness is computed from."""
 
     vectors: torch.Tensor  # [I, D], unit rows
     judges: tuple[torch.Tensor, ...]  # each [I, D]: the two sides of a concept, or the vectors themselves
@@ -72,7 +72,7 @@ def concept_vectors(
             vectors; "images": means of `top_k` random training images in place of visual concepts; "features": the axes
             of feature space, so that the representation is the feature itself; "none": no vectors at all.
         text_share: of the text concept in the vectors of "visual" and "images" (see `mix`); at 1 these are the text
-            concepts, and the visual concepts judge them alone.
+            concepts, and visual concepts count in the distinctiveness alone.
 
     Raises:
         ValueError: an unknown source.

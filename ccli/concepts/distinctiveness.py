@@ -1,4 +1,4 @@
-"""How well a concept tells the classes apart: what makes a concept "distinctive"."""
+"""Distinctiveness: how well a concept separates the classes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from ccli.features.task import FewShotTask
 
 
 def distinctiveness(judges: Sequence[torch.Tensor], task: FewShotTask) -> torch.Tensor:
-    """A number from 0 to 1 for each concept [I]: the geometric mean of what its sides say.
+    """A number from 0 to 1 for each concept [I]: the geometric mean over its sides.
 
     Args:
-        judges: sides of the concepts, each [I, D], such as visual and text concepts; each is centred, which takes off
-            what all of its concepts share.
-        task: its training images, or its class texts, are compared with them.
+        judges: sides of the concepts, each [I, D], such as visual and text concepts; each is centred, which removes
+            the part that all concepts share.
+        task: its training images, or its class texts, are compared with the concepts.
     """
     found = torch.stack([_of_one_side(vectors - vectors.mean(0), task) for vectors in judges]).log().mean(0).exp()
-    return found if found.any() else torch.ones_like(found)  # nothing to tell concepts apart by
+    return found if found.any() else torch.ones_like(found)  # no concept separates the classes
 
 
 def _of_one_side(vectors: torch.Tensor, task: FewShotTask) -> torch.Tensor:
     """The share of the variance of images' similarities that lies between classes [I].
 
-    Where each class has a single image nothing tells the spread within a class, and it is the variance of the class
-    texts' similarities, as a share of the largest.
+    With a single image per class the variance within classes is unknown; then it is the variance of the class texts'
+    similarities, as a share of the largest.
     """
     if len(task.train) > len(task.train.labels.unique()):
         return intraclass_correlation(task.train.features @ vectors.T, task.train.labels)

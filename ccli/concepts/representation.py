@@ -1,4 +1,4 @@
-"""What an image looks like in terms of concepts."""
+"""Representations of an image by concepts: similarities to them, or coordinates in the space that they span."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ConceptSpace(nn.Module):
     The inner product of two images in it is the mean of their cosines in the G spaces.
 
     Args:
-        mean: of the training features [D]; taken off images.
+        mean: of the training features [D]; subtracted from images.
         projections: P_g [D, R_g].
     """
 
@@ -77,7 +77,7 @@ class ConceptSpace(nn.Module):
 
 
 def centred_rows(vectors: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-    """Concepts less their mean, as unit rows [I, D], each times its weight.
+    """Concepts minus their mean, as unit rows [I, D], each times its weight.
 
     Args:
         vectors: concepts [I, D]; one that is the mean has no direction, and gets a row of zeros.
@@ -92,8 +92,8 @@ def centred_rows(vectors: torch.Tensor, weights: torch.Tensor | None = None) -> 
 def axes(vectors: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
     """The principal directions of centred concepts, each times the square root of its singular value (largest: 1).
 
-    Directions that concepts share count more, and those that no concept speaks of count nothing. Without the square
-    root, images would have the inner products of their similarities to the concepts.
+    Directions that many concepts share weigh more, and directions without concepts weigh nothing. Without the square
+    root, inner products of images would be those of their similarities to the concepts.
 
     Args:
         vectors, weights: as `centred_rows` takes them.

@@ -1,7 +1,7 @@
 """The vocabulary of text concepts: reading it, comparing entries, leaving out class names.
 
 A vocabulary file is UTF-8 text with one concept per line. A line such as `[colour]` starts a kind, a line that starts
-with `#` is a comment, and blank lines mean nothing.
+with `#` is a comment, and blank lines are ignored.
 """
 
 from __future__ import annotations
@@ -13,52 +13,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ccli.errors import CcliError
+from ccli.errors import CcliError, os_errors
 
 PACKAGED_FILE = Path(__file__).with_name("vocabulary.txt")
 MAX_LINE = 200
 DEFAULT_KIND = "concept"
 
-_IRREGULAR = {
-    "avalanches": "avalanche",
-    "axes": "axe",
-    "bikinis": "bikini",
-    "buses": "bus",
-    "cactuses": "cactus",
-    "calves": "calf",
-    "canoes": "canoe",
-    "children": "child",
-    "crocuses": "crocus",
-    "emus": "emu",
-    "feet": "foot",
-    "geese": "goose",
-    "halves": "half",
-    "hibiscuses": "hibiscus",
-    "hooves": "hoof",
-    "horseshoes": "horseshoe",
-    "kiwis": "kiwi",
-    "knives": "knife",
-    "leaves": "leaf",
-    "lenses": "lens",
-    "loaves": "loaf",
-    "men": "man",
-    "menus": "menu",
-    "mice": "mouse",
-    "moustaches": "moustache",
-    "mustaches": "mustache",
-    "octopuses": "octopus",
-    "oxen": "ox",
-    "quiches": "quiche",
-    "scarves": "scarf",
-    "shelves": "shelf",
-    "shoes": "shoe",
-    "skis": "ski",
-    "taxis": "taxi",
-    "teeth": "tooth",
-    "toes": "toe",
-    "walruses": "walrus",
-    "wolves": "wolf",
-    "women": "woman",
+_PLUS_S = "avalanche axe bikini canoe emu horseshoe kiwi menu moustache mustache quiche shoe ski taxi toe"
+_PLUS_ES = "bus cactus crocus hibiscus lens octopus walrus"
+_F_TO_VES = "calf half hoof leaf loaf scarf shelf wolf"
+_OTHERS = "children:child feet:foot geese:goose knives:knife men:man mice:mouse oxen:ox teeth:tooth women:woman"
+_IRREGULAR = {  # plurals that the rules of `_singular` would miss, and their singulars
+    **{f"{word}s": word for word in _PLUS_S.split()},
+    **{f"{word}es": word for word in _PLUS_ES.split()},
+    **{f"{word[:-1]}ves": word for word in _F_TO_VES.split()},
+    **dict(pair.split(":") for pair in _OTHERS.split()),
 }
 _NOT_PLURAL = frozenset({"bias", "canvas", "christmas", "gas", "lens", "series", "species"})
 _SIBILANT_PLURAL = re.compile(r"(?:ss|x|ch|sh|zz)es$")
@@ -78,9 +47,7 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.kinds):
-            raise CcliError(
-                f"A vocabulary of {len(self.names)} names has {len(self.kinds)} kinds: give one kind for each name."
-            )
+            raise CcliError(f"a vocabulary of {len(self.names)} names has {len(self.kinds)} kinds; give one per name")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -117,7 +84,7 @@ def _singular(word: str) -> str:
 def read_vocabulary(path: str | os.PathLike[str] | None = None) -> Vocabulary:
     """Read a vocabulary file.
 
-    Entries before the first `[kind]` header have the kind "concept". Of entries that fold alike the first is kept.
+    Entries before the first `[kind]` header have the kind "concept". Of entries that fold alike, the first is kept.
 
     Args:
         path: the file; None for the one that comes with the package.
@@ -134,8 +101,8 @@ def read_vocabulary(path: str | os.PathLike[str] | None = None) -> Vocabulary:
     for number, line in enumerate(_read_text(file).splitlines(), start=1):
         if len(line) > MAX_LINE:
             raise CcliError(
-                f"{file}, line {number}: {len(line)} characters, and at most {MAX_LINE} are read: put one concept "
-                "on each line."
+                f"{file}, line {number}: has {len(line)} characters, at most {MAX_LINE} are allowed; "
+                "write one concept per line"
             )
         entry = " ".join(line.split())
         if not entry or entry.startswith("#"):
@@ -149,43 +116,38 @@ def read_vocabulary(path: str | os.PathLike[str] | None = None) -> Vocabulary:
             names.append(entry)
             kinds.append(kind)
     if not names:
-        raise CcliError(f"{file}: no concept in this vocabulary file: write at least one, each on a line of its own.")
+        raise CcliError(f"{file}: no concept in this vocabulary file; write at least one, one per line")
     return Vocabulary(tuple(names), tuple(kinds))
 
 
 def _read_text(file: Path) -> str:
-    try:
+    with os_errors(f"{file}: cannot read this vocabulary file", "give the path of a readable text file"):
         data = file.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise CcliError(
-            f"{file}: cannot read this vocabulary file ({reason}): give the path of a readable text file."
-        ) from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         number = data.count(b"\n", 0, error.start) + 1
-        raise CcliError(f"{file}, line {number}: not UTF-8 text: save the vocabulary file as UTF-8.") from error
+        raise CcliError(f"{file}, line {number}: not UTF-8 text; save the vocabulary file as UTF-8") from error
 
 
 def _header(entry: str, file: Path, number: int) -> str:
     kind = entry[1:-1].strip()
     if not entry.endswith("]") or not kind:
-        raise CcliError(f"{file}, line {number}: {entry!r} is no header: write it as [kind].")
+        raise CcliError(f"{file}, line {number}: {entry!r} is not a header; write [kind]")
     return kind
 
 
 def without_class_names(vocab: Vocabulary, classnames: Iterable[str]) -> tuple[Vocabulary, int]:
-    """Leave out the entries that are a class name.
+    """Remove the entries that are a class name.
 
-    Only whole entries count, after folding: the class "wings" drops the entry "wing" and leaves "with wings".
+    Only whole entries count, after folding: the class "wings" removes the entry "wing" and keeps "with wings".
 
     Args:
         vocab: the vocabulary.
         classnames: the class names of the data set at hand.
 
     Returns:
-        The entries that are left, in order, and how many were left out. Nothing may be left.
+        The remaining entries, in order (possibly none), and how many were removed.
     """
     folded = {fold(name) for name in classnames}
     keep = [i for i, name in enumerate(vocab.names) if fold(name) not in folded]

@@ -1,10 +1,10 @@
-"""Probabilities that mean what they say: a temperature fitted on held-out images, and how far off they still are.
+"""Calibrated probabilities: a temperature fitted on held-out images, and the calibration error.
 
     p = softmax(logits / T)
 
-One number for a model, which changes no prediction (Guo, Pleiss, Sun, Weinberger; On Calibration of Modern Neural
-Networks, ICML 2017). Labels are smoothed as in Platt's method (1999): a few images that are all right are no reason to
-be certain.
+One number per model, which changes no prediction (Guo, Pleiss, Sun, Weinberger; On Calibration of Modern Neural
+Networks, ICML 2017). Labels are smoothed as in Platt's method (1999), so that a few correct images do not make the
+model certain.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BINS = 15
 class Calibration:
     """How logits become probabilities.
 
-    temperature: T; 1 where nothing was there to fit it on. fitted_on: "validation", "cross-validation" or "none".
+    temperature: T; 1 without held-out images. fitted_on: "validation", "cross-validation" or "none".
     """
 
     temperature: float = 1.0
@@ -61,10 +61,10 @@ def subsample(split: Split, most: int) -> Split:
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """T in [0.01, 100] under which labels are likeliest, three digits of it; logits [n, N], labels [n].
+    """The T in [0.01, 100] that maximises the likelihood of the labels, to three digits; logits [n, N], labels [n].
 
-    The labels' loss is -sum (1 - e) log p_label + e / N sum_classes log p, with e = 1 / (n + 2): convex in 1 / T, and
-    at its least where its derivative is 0. Logits that say nothing (each row constant) give 1.
+    The loss is -sum (1 - e) log p_label + e / N sum_classes log p, with e = 1 / (n + 2). It is convex in 1 / T, so its
+    minimum is where the derivative is 0. Constant logits in every row give 1.
 
     Raises:
         FloatingPointError: a logit is not finite.
@@ -87,7 +87,7 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def _root(slopes: Callable[[float], tuple[float, float]], low: float, high: float) -> float:
-    """Where a rising function is 0, by Newton's steps, halving where one leaves the bounds; a bound where it is not."""
+    """The root of an increasing function by Newton's method, with bisection where a step leaves the bounds."""
     k, step = 1.0, 1.0
     for _ in range(100):
         value, slope = slopes(k)
@@ -102,12 +102,12 @@ def _root(slopes: Callable[[float], tuple[float, float]], low: float, high: floa
 
 
 def calibration_error(confidence: torch.Tensor, right: torch.Tensor, bins: int = BINS) -> float:
-    """Expected calibration error: the mean gap between how sure predictions are and how often they are right.
+    """Expected calibration error: the mean gap between confidence and accuracy.
 
     sum_b |B_b| / n |accuracy(B_b) - confidence(B_b)|, over `bins` of equal width (Guo et al. 2017, equation 3).
 
     Args:
-        confidence: of the predicted class [n], 0 to 1; right: whether it is the label [n].
+        confidence: probability of the predicted class [n]; right: whether the prediction is the label [n].
     """
     confidence, right = confidence.double(), right.double()
     which = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)  # (0, 1/b], (1/b, 2/b] ...

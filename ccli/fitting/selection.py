@@ -12,25 +12,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import torch
 
-from ccli.errors import CcliError, nearest
+from ccli.errors import check_choice
 from ccli.features.task import FewShotTask, Split
 from ccli.fitting.calibration import NOT_FINITE
 from ccli.results.schema import PROTOCOLS
 
 MAX_FOLDS = 4
-HELD_OUT = ("validation", "cross-validation", "test")  # what is chosen on images, of what `selected_by` gives
+HELD_OUT = ("validation", "cross-validation", "test")  # the values of `selected_by` that choose on images
 TEMPERATURES = tuple(1.1**k for k in range(-16, 17))  # 0.22 to 4.6
-CHUNK = 2**18  # numbers in an array of logits, which caches hold: 1 MiB in float32
-
-
-def check_protocol(protocol: str) -> None:
-    if protocol not in PROTOCOLS:
-        hint = nearest(protocol, PROTOCOLS)
-        raise CcliError(f"unknown PROTOCOL {protocol!r}; use one of {', '.join(PROTOCOLS)}.{hint}")
+CHUNK = 2**18  # numbers per array of logits, 1 MiB in float32, which fits in a cache
 
 
 def selected_by(protocol: str, task: FewShotTask) -> str:
-    """What the protocol chooses on: "validation", "cross-validation", "default" (the constants), "fixed" or "test"."""
+    """What the protocol chooses on: "validation", "cross-validation", "default" (the constants), "fixed" or "test".
+
+    Raises:
+        SettingError: an unknown protocol.
+    """
+    check_choice("protocol", protocol, PROTOCOLS)
     if protocol != "validation":
         return {"fixed": "fixed", "paper": "test"}[protocol]
     if task.val is not None and len(task.val):
@@ -54,6 +53,17 @@ def fold_tasks(task: FewShotTask, seed: int) -> Iterator[tuple[FewShotTask, Spli
         yield task.fold(kept.to(device), held.to(device))
 
 
+def splits(how: str, task: FewShotTask, seed: int) -> Iterator[tuple[FewShotTask, Split]]:
+    """Pairs of a task to fit on and images to choose on, which are not in its shots; `how` as `selected_by` gives it.
+
+    The task is the whole one, except in cross-validation; where the constants are kept there is no pair.
+    """
+    if how == "cross-validation":
+        yield from fold_tasks(task, seed)
+    elif how in ("validation", "test"):
+        yield task, task.val if how == "validation" else task.test
+
+
 def held_out(
     how: str, task: FewShotTask, model, fit: Callable[[FewShotTask], object], seed: int
 ) -> Iterator[tuple[object, Split]]:
@@ -62,18 +72,14 @@ def held_out(
     Args:
         how: as `selected_by` gives it.
         model: fitted on the whole task.
-        fit: makes a model from a task; called on each fold, so that whatever is made from the shots is made again.
+        fit: makes a model from a task; called on each fold, so that everything made from the shots is made anew.
     """
-    if how == "cross-validation":
-        for part, rest in fold_tasks(task, seed):
-            yield fit(part), rest
-    elif how in ("validation", "test"):
-        yield model, task.val if how == "validation" else task.test
+    for part, images in splits(how, task, seed):
+        yield model if part is task else fit(part), images
 
 
 def choose(candidates: Sequence[float], scores: Sequence[float]) -> float:
-    """The candidate with the most correct answers (or the largest likelihood); ties go to the one nearest zero-shot,
-    which is the smallest."""
+    """The candidate with the best score; ties go to the smallest, which is nearest zero-shot."""
     best = max(scores)
     return min(c for c, score in zip(candidates, scores) if score == best)
 
@@ -81,12 +87,13 @@ def choose(candidates: Sequence[float], scores: Sequence[float]) -> float:
 def score(
     pairs: Iterable[tuple[object, Split]], weights: Sequence[float], criterion: str = "accuracy", chunk: int = CHUNK
 ) -> list[float]:
-    """What each weight w of a head's second part scores on held-out images: logits are first + w second.
+    """The score on held-out images for each weight w of a head's second part: logits are first + w second.
 
     Args:
-        pairs: heads, whose `parts` gives both [b, N] for f [b, D], and images; each let go before the next is made.
+        pairs: heads, whose `parts(f)` returns both parts [b, N] for f [b, D], and images; one pair is in memory at a
+            time.
         criterion: "accuracy" (correct answers) or "likelihood" (`log_likelihood`), over the images of all pairs.
-        chunk: images are taken as many at a time as keep their features, or logits, below so many numbers.
+        chunk: the most numbers in a batch of features or of logits.
     """
     total = torch.zeros(())
     for head, split in pairs:
@@ -105,13 +112,13 @@ def score(
 def count_right(
     first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor, weights: Sequence[float]
 ) -> torch.Tensor:
-    """How many images get their label by argmax of first + w second, the first of equals: [c, len(weights)].
+    """The number of images whose label is the argmax of first + w second (of ties the first): [c, len(weights)].
 
-    Most images are right, or wrong, whatever the weight, which `_throughout` finds. The others are right where their
-    class is above the largest of the rest: a maximum, several times as fast as an argmax, which is left for ties.
+    Most images are right, or wrong, at every weight; `_throughout` finds them. The others are right where the logit of
+    their class is above the largest of the rest: a maximum is several times as fast as an argmax, which only ties need.
 
     Args:
-        first: [N, b]; second: [N, c, b], c sets of them; labels: [b].
+        first: [N, b]; second: [N, c, b], c candidates; labels: [b].
     """
     always, never = _throughout(first, second, labels, min(weights), max(weights))
     depends = (~(always | never)).flatten().nonzero()[:, 0]  # u of the c b: on the weight
@@ -136,10 +143,10 @@ def count_right(
 def _throughout(
     first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor, low: float, high: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which images are right, and which wrong, at all weights from low to high: two of [c, b]; shapes as above.
+    """Masks of the images that are right, and wrong, at all weights from low to high: two of [c, b]; shapes as above.
 
-    Logits are linear in the weight: a class that is above another at both ends is so in between. It has to be by more
-    than what rounding may change, in the logits at the ends or between: at most 5 eps of the largest, 8 to be safe.
+    Logits are linear in the weight: a class that is above another at both ends is above it in between. The margin
+    covers rounding at the ends and between them: at most 5 eps of the largest logit, 8 to be safe.
     """
     own_first = first.gather(0, labels[None])
     own_second = second.gather(0, labels[None, None].expand(1, second.shape[1], -1))
@@ -151,11 +158,10 @@ def _throughout(
 
 
 def log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Of the labels [B] under softmax(k logits [B, N]), summed, at the best k in TEMPERATURES.
+    """The log-likelihood of the labels [B] under softmax(k logits [B, N]), summed, at the best k in TEMPERATURES.
 
-    With a k of its own, a candidate is judged by how it ranks and how sure it is where it is right, and not by the
-    scale of its logits, which predictions do not depend on. It tells candidates apart that a few dozen images do not
-    tell apart by how many of them are right.
+    Because k is fitted per candidate, the scale of the logits does not count. The likelihood separates candidates that
+    have the same number of correct answers on a few dozen images.
 
     Raises:
         FloatingPointError: a logit is not finite.
@@ -164,7 +170,7 @@ def log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def log_likelihoods(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Of the labels [B] under softmax(k logits [B, N]), summed over images, at each k in TEMPERATURES: float64 [K]."""
+    """Log-likelihood of labels [B] under softmax(k logits [B, N]), summed, at each k in TEMPERATURES: float64 [K]."""
     logits = logits.double()
     if not torch.isfinite(logits).all():
         raise FloatingPointError(f"logits of held-out images are {NOT_FINITE}")

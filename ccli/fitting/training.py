@@ -1,4 +1,4 @@
-"""Training a head on feature batches: the loop that Dassl's hooks spell out, for fits inside a selection."""
+"""Training a head on feature batches: the loop of Dassl's hooks as one function, for fits inside a selection."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def train(
 
 @torch.no_grad()
 def correct(model: torch.nn.Module, split: Split) -> int:
-    """How many images of a split the model labels right; a few thousand of them go through it at a time."""
+    """The number of images in a split whose prediction is the label, in batches of IMAGES."""
     chunks = zip(split.features.split(IMAGES), split.labels.split(IMAGES))
     return sum(int((model(f).argmax(1) == labels).sum()) for f, labels in chunks)
 

@@ -25,8 +25,7 @@ ROWS = 4096  # features whose logits are made at a time
 
 @dataclass(frozen=True)
 class Examples:
-    """Test images kept for people to look at, E of them: paths ("" where there are none), true and given labels [E],
-    features [E, D]."""
+    """E test images for people to look at: paths ("" without a file), labels and predictions [E], features [E, D]."""
 
     paths: list[str]
     labels: list[int]
@@ -36,11 +35,11 @@ class Examples:
 
 @dataclass
 class Classifier:
-    """What `load_run` gives.
+    """A trained head with its classes, calibration and concepts; `load_run` returns one.
 
     head: f [B, D] unit rows -> logits [B, N]; method: its trainer's name; templates: prompt templates of the class
-    texts; images: how pictures become features, None where it was trained on features that were given; prototypes:
-    the mean training image of each class, unit rows [N, D]. concepts, prototypes and examples only for CCLI.
+    texts; images: how pictures become features, None for a head that was trained on given features; prototypes: the
+    mean training image of each class, unit rows [N, D]. Only CCLI has concepts, prototypes and examples.
     """
 
     head: nn.Module
@@ -108,7 +107,7 @@ class Classifier:
         """[n, N], of what `features` takes."""
         logits = torch.cat([self.head(f.to(self.device)).cpu() for f in self.features(X).split(ROWS)])
         if not torch.isfinite(logits).all():
-            raise CcliError(f"logits of this classifier of {self.method} are not finite; make the run again")
+            raise CcliError(f"logits of this classifier of {self.method} are not finite; repeat the run")
         return logits
 
     def predict_proba(self, X) -> np.ndarray:
@@ -123,12 +122,12 @@ class Classifier:
         """The parts of direction . logits(f) (see `ccli.inference.explanations`); f [B, D] unit rows, direction [B, N].
 
         Raises:
-            CcliError: nothing is there to explain it by.
+            CcliError: the classifier has no named concepts.
         """
         if self.concepts is None or not isinstance(self.head, ConceptInference):
             raise CcliError(
-                f"a run of {self.method} has no concepts to explain by; "
-                "explanations need a run of CCLI whose TRAINER.CCLI.SOURCE is visual or text"
+                f"this run of {self.method} has no concepts to explain by; "
+                "explanations need a CCLI run whose source of vectors is visual or text"
             )
         found = explain(self.head, self.concepts.rows.to(self.device), f.to(self.device), direction.to(self.device))
         return Parts(*(x.cpu() for x in vars(found).values()))
@@ -147,18 +146,18 @@ class Classifier:
         return found
 
     def explain_class(self, name: str, against: str = "", most_for: int = 8, most_against: int = 4) -> Reasons:
-        """What marks a class: its logit less the mean logit of all, at its mean training image.
+        """The reasons for a class: its logit minus the mean logit of all classes, at its mean training image.
 
-        With `against`, what separates it from that class: its logit less that one's, at its mean image less at that
-        one's.
+        With `against`, the reasons that separate the two classes: the difference of their logits, at the mean image of
+        the first minus at that of the second.
 
         Raises:
-            CcliError: there is no such class, or nothing to explain by.
+            CcliError: there is no such class, or the classifier has no named concepts.
         """
         label, count = self.label(name), len(self.classnames)
         if self.prototypes is None:
-            self.explain_features(torch.zeros(1, self.width), torch.zeros(1, count))  # says why not, mostly
-            raise CcliError("this classifier lacks the mean images of its classes; make the run again")
+            self.explain_features(torch.zeros(1, self.width), torch.zeros(1, count))  # raises the better message
+            raise CcliError("this classifier lacks the mean images of its classes; repeat the run")
         direction = torch.eye(count)[[label]]
         if not against:
             parts = self.explain_features(self.prototypes[[label]], direction - 1 / count).row(0)
@@ -170,7 +169,7 @@ class Classifier:
         return reasons(f"{name} against {against}", two.row(0) - two.row(1), self.concepts, most_for, most_against)
 
     def label(self, name: str) -> int:
-        """The place of a class."""
+        """The index of a class; raises CcliError for an unknown name."""
         if name not in self.classnames:
             raise CcliError(f"no class {name!r}.{nearest(name, self.classnames)} The run has {_some(self.classnames)}")
         return self.classnames.index(name)

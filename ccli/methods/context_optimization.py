@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from ccli.clip.shared_prefix import encode, pack
 from ccli.clip.text_tower import TextTower
-from ccli.errors import CcliError
+from ccli.errors import CcliError, check_choice
 
 POSITIONS = ("end", "middle", "front")  # of the class name
 _STD = 0.02  # of a random start
@@ -128,8 +128,7 @@ def lay_out(
         context: M token ids that stand where the context will be.
         longest: the most tokens that the model takes.
     """
-    if position not in POSITIONS:
-        raise CcliError(f"no class token position {position!r}: use one of {', '.join(POSITIONS)}")
+    check_choice("position", position, POSITIONS)
     m = len(context)
     ahead = {"end": m, "middle": m // 2, "front": 0}[position]  # context before the name
     names = [name.replace("_", " ") for name in classnames]

@@ -73,7 +73,7 @@ OPTIONS = {
     "wrong type": (["DATASET.NUM_SHOTS", "many"], r"option DATASET\.NUM_SHOTS: 'many' does not fit"),
     "half a pair": (["SEED", "1", "USE_CUDA"], r"KEY VALUE pairs, but 'USE_CUDA' stands alone"),
     "data set": (["DATASET.NAME", "FeatureBundel"], r"unknown data set 'FeatureBundel'.*mean 'FeatureBundle'\?"),
-    "protocol": (["PROTOCOL", "fix"], r"unknown PROTOCOL 'fix'; use one of validation, fixed, paper.*'fixed'"),
+    "protocol": (["PROTOCOL", "fix"], r"PROTOCOL must be one of validation, fixed, paper, got 'fix'.*'fixed'"),
     "source": (["TRAINER.CCLI.SOURCE", "visaul"], r"TRAINER\.CCLI\.SOURCE must be .*'visaul'.*Did you mean 'visual'\?"),
     "network": (["TRAINER.CCLI.NETWORK", "linear"], r"TRAINER\.CCLI\.NETWORK must be one of mlp, convex, got 'linear'"),
     "representation": (["TRAINER.CCLI.REPRESENTATION", "spase"], r"REPRESENTATION must .*'spase'.*mean 'space'\?"),

@@ -116,9 +116,9 @@ def test_read(tmp_path):
         ("", "no concept"),
         ("# only\n[colour]\n", "no concept"),
         (b"red\ngr\xfcn\n", "line 2: not UTF-8"),
-        ("red\n" + "x" * 201, "line 2: 201 characters"),
-        ("[colour\nred\n", "line 1: .*no header"),
-        ("[]\nred\n", "line 1: .*no header"),
+        ("red\n" + "x" * 201, "line 2: has 201 characters"),
+        ("[colour\nred\n", "line 1: .*not a header"),
+        ("[]\nred\n", "line 1: .*not a header"),
     ],
 )
 def test_bad_files(tmp_path, text, message):

@@ -57,7 +57,7 @@ def test_the_smallest_class_decides_on_cross_validation():
 
 def test_an_unknown_protocol_is_refused():
     with pytest.raises(CcliError, match=r"'validatoin'.*Did you mean 'validation'\?"):
-        selection.check_protocol("validatoin")
+        selection.selected_by("validatoin", make_task())
 
 
 def test_ties_go_to_the_smallest():
@@ -207,7 +207,7 @@ def test_likelihood_by_hand_and_its_scale():
 
 
 def test_each_fold_discovers_concepts_in_its_own_images(tmp_path, monkeypatch):
-    import ccli.trainers.ccli as module
+    import ccli.methods.ccli as module
 
     calls, original = [], module.concept_vectors
 
@@ -220,8 +220,8 @@ def test_each_fold_discovers_concepts_in_its_own_images(tmp_path, monkeypatch):
     trainer = build(*bundle_args(bundle_file(tmp_path, val=0), tmp_path / "run", "TRAINER.CCLI.TEXT_SHARE", 0.0))
     trainer.train()
     train = trainer.task.train
-    (whole, _), *of_folds = calls
-    assert torch.equal(whole, train.features) and len(of_folds) == 4
+    (whole, _), *of_folds, (described, _) = calls
+    assert torch.equal(whole, train.features) and torch.equal(described, train.features) and len(of_folds) == 4
     for (kept, _), (features, vectors) in zip(selection.folds(train.labels, 4, 1), of_folds):
         assert torch.equal(features, train.features[kept])
         assert torch.equal(vectors, discover(trainer.task.concept_features, train.features[kept], 3)[0])

@@ -125,9 +125,9 @@ def test_controls_have_no_named_concepts(source, tmp_path):
     run_here(*bundle_args(bundle_file(tmp_path), tmp_path / "run", *opts))
     run = load_run(tmp_path / "run")
     assert run.concepts is None
-    with pytest.raises(CcliError, match="SOURCE is visual or text"):
+    with pytest.raises(CcliError, match="source of vectors is visual or text"):
         run.explain(unit_rows(1, run.width))
-    with pytest.raises(CcliError, match="SOURCE is visual or text"):
+    with pytest.raises(CcliError, match="source of vectors is visual or text"):
         run.explain_class(run.classnames[0])
 
 

@@ -299,7 +299,7 @@ def test_prompts_that_are_too_long_name_the_class(tiny_clip):
 
 
 def test_what_makes_no_prompt_is_refused(tiny_clip):
-    with pytest.raises(CcliError, match=r"no class token position 'back': use one of end, middle, front"):
+    with pytest.raises(CcliError, match="position must be one of end, middle, front, got 'back'"):
         head(tiny_clip, position="back")
     with pytest.raises(CcliError, match="a context of 0 vectors"):
         head(tiny_clip, n_ctx=0)

@@ -265,9 +265,9 @@ def test_coop_on_a_bundle_is_refused(tmp_path, bundles):
 @pytest.mark.parametrize(
     ("trainer", "opts", "words"),
     [
-        ("GDA", ("TRAINER.GDA.WEIGHT", 0.0), "TRAINER.GDA.WEIGHT is 0.0; it must be above 0"),
-        ("LinearProbe", ("TRAINER.LINEARPROBE.C", -1.0), "TRAINER.LINEARPROBE.C is -1.0; it must be above 0"),
-        ("LPPlusPlus", ("TRAINER.LPPLUSPLUS.STEPS", 0), "TRAINER.LPPLUSPLUS.STEPS is 0; it must be 1 or more"),
+        ("GDA", ("TRAINER.GDA.WEIGHT", 0.0), "TRAINER.GDA.WEIGHT must be a number > 0, got 0.0"),
+        ("LinearProbe", ("TRAINER.LINEARPROBE.C", -1.0), "TRAINER.LINEARPROBE.C must be a number > 0, got -1.0"),
+        ("LPPlusPlus", ("TRAINER.LPPLUSPLUS.STEPS", 0), "TRAINER.LPPLUSPLUS.STEPS must be an integer >= 1, got 0"),
         ("CLIPAdapter", ("TRAINER.CLIPADAPTER.RATIO", 1.5), "RATIO between 0 and 1"),
         ("TaskRes", ("TRAINER.TASKRES.RESIDUAL_SCALE", -1.0), "RESIDUAL_SCALE is below 0"),
         ("TipAdapterF", ("OPTIM.MAX_EPOCH", -3), "OPTIM.MAX_EPOCH -3: give 1 or more, or 0"),

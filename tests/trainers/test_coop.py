@@ -145,8 +145,8 @@ def test_a_class_specific_context_knows_its_classes_alone(root, tmp_path):
 
 def test_bad_settings(root, tmp_path):
     message = refused(*args(root, tmp_path / "o", "TRAINER.COOP.CLASS_TOKEN_POSITION", "mid"))
-    assert "CLASS_TOKEN_POSITION 'mid'; use end, middle, front. Did you mean 'middle'?" in message
-    assert "N_CTX is 0" in refused(*args(root, tmp_path / "o", "TRAINER.COOP.N_CTX", 0))
+    assert "CLASS_TOKEN_POSITION must be one of end, middle, front, got 'mid'. Did you mean 'middle'?" in message
+    assert "N_CTX must be an integer >= 1, got 0" in refused(*args(root, tmp_path / "o", "TRAINER.COOP.N_CTX", 0))
     assert "shorter" in refused(*args(root, tmp_path / "o", "TRAINER.COOP.N_CTX", 76))
 
 

@@ -12,7 +12,7 @@ from dassl.data.datasets import build_dataset
 from dassl.metrics import compute_accuracy
 
 from ccli.concepts.gallery import Concepts
-from ccli.errors import CcliError, first_line
+from ccli.errors import CcliError, check_choice, first_line
 from ccli.features.task import FewShotTask, Split
 from ccli.files.atomic import alone, remove_leftovers
 from ccli.fitting import selection
@@ -22,7 +22,7 @@ from ccli.fitting.losses import head_loss
 from ccli.fitting.training import at, step, train
 from ccli.results.identity import folder_state
 from ccli.results.methods import Method
-from ccli.results.records import write_record
+from ccli.results.records import PROTOCOLS, write_record
 from ccli.trainers.common.checkpoints import (
     HEAD,
     ODD,
@@ -59,6 +59,19 @@ def extend_cfg(cfg) -> None:
     cfg.FEATURES.setdefault("VOCABULARY", "")  # a file of text concepts; the packaged one where empty
 
 
+def add_options(cfg, name: str, **defaults) -> None:
+    """Add the node TRAINER.<name> with a method's options, and the keys that all feature trainers share.
+
+    Options that are there already stay as they are.
+    """
+    from yacs.config import CfgNode
+
+    extend_cfg(cfg)
+    node = cfg.TRAINER.setdefault(name, CfgNode())
+    for key, value in defaults.items():
+        node.setdefault(key, value)
+
+
 class FeatureTrainer(EvaluatingTrainer):
     """Trains and tests a head on features that were encoded once.
 
@@ -74,7 +87,7 @@ class FeatureTrainer(EvaluatingTrainer):
     option_names = {"the learning rate": "OPTIM.LR"}  # what the library's messages call an option
 
     def check_cfg(self, cfg) -> None:
-        selection.check_protocol(cfg.PROTOCOL)
+        check_choice("PROTOCOL", cfg.PROTOCOL, PROTOCOLS)
         if cfg.DATASET.NAME == "FeatureBundle" and self.uses_text:
             check_has_text(cfg.DATASET.BUNDLE, cfg.TRAINER.NAME)
         shots = cfg.DATASET.NUM_SHOTS
@@ -140,10 +153,6 @@ class FeatureTrainer(EvaluatingTrainer):
         if self.max_epoch:
             super().init_writer(log_dir)
 
-    def watched(self) -> Split | None:
-        """Images that the head of each epoch is to answer; None where nothing is chosen by such."""
-        return None
-
     def _set_up(self) -> None:
         check_trainable(self.cfg.DATASET.NAME, self.dm.dataset, self)
         with self._clock("encode"):
@@ -208,9 +217,9 @@ class FeatureTrainer(EvaluatingTrainer):
                 getattr(head, name).fill_(value)
         return values
 
-    def select(self) -> tuple[str, dict]:
-        """Choose hyper-parameters and set them in the head: (what they were chosen on, their values)."""
-        return "none", {}
+    def select(self, how: str) -> dict[str, float]:
+        """Choose hyper-parameters by `how`, which is `chosen_on()`, set them in the head, and name them."""
+        return {}
 
     def describe(self, images: list[str]) -> Concepts | None:
         """The concepts of the head for people to look at; None where it has none.
@@ -224,19 +233,17 @@ class FeatureTrainer(EvaluatingTrainer):
         self.train_loader_x.epoch = self.epoch
 
     def forward_backward(self, batch: dict) -> dict[str, float]:
-        with at(self.place()):
+        with at(f"{self.cfg.TRAINER.NAME}, epoch {self.epoch + 1}, batch {self.batch_idx + 1}"):
             loss, logits = step(self.head, batch, self.optim, self.loss)
         self.update_lr()
         return {"loss": loss.item(), "acc": float(compute_accuracy(logits, batch["label"])[0])}
 
-    def place(self) -> str:
-        """Where in training this is, for a message."""
-        return f"{self.cfg.TRAINER.NAME}, epoch {self.epoch + 1}, batch {self.batch_idx + 1}"
-
     def after_train(self) -> None:
         self.seconds["fit"] += time.time() - self._started
         with self._clock("select"), at(f"{self.cfg.TRAINER.NAME}, after training"):
-            self.selected_by, self.hyper_parameters = self.select()
+            how = self.chosen_on()
+            self.hyper_parameters = self.select(how)
+            self.selected_by = how if self.hyper_parameters else "none"
             self.calibration = calibration(self)
         self.save_model(max(self.max_epoch - 1, 0), self.output_dir)
         for name, value in self.hyper_parameters.items():

@@ -48,7 +48,7 @@ class GradientTrainer(FeatureTrainer):
         try:
             optim = build_optimizer(head, self.cfg.OPTIM)
         except ValueError as error:
-            raise CcliError(f"OPTIM: {first_line(error)}; mend the option") from error
+            raise CcliError(f"OPTIM: {first_line(error)}; fix the option") from error
         for group in optim.param_groups:
             group["lr"] *= self.rate_share()
         return optim, warm_cosine(
@@ -108,12 +108,12 @@ class GradientTrainer(FeatureTrainer):
         """The images that the head of each epoch answers, where epochs are chosen by such."""
         return {"validation": self.task.val, "test": self.task.test}.get(self.how)
 
-    def select(self) -> tuple[str, dict]:
+    def select(self, how: str) -> dict[str, float]:
         if self.best is not None:
             self.head.load_state_dict(self.best[2])
             self.epochs = self.best[1] + 1
         self.head.eval()
-        return self.how, {"epochs": self.epochs} | self.select_more(self.how)
+        return {"epochs": self.epochs} | self.select_more(how)
 
     def after_train(self) -> None:
         if self.best is not None:  # before the last checkpoint becomes the chosen head

@@ -39,12 +39,3 @@ def settings_of(kind: type, node, place: str):
         return kind(**{field.name: node[field.name.upper()] for field in fields(kind)})
     except SettingError as error:
         raise CcliError(f"{place}.{error.name.upper()} {error.problem}") from error
-
-
-def add_options(parent, name: str, **defaults) -> None:
-    """Add the node `name` to a node of the configuration, and options to it; those that are there already stay."""
-    from yacs.config import CfgNode
-
-    parent.setdefault(name, CfgNode())
-    for key, value in defaults.items():
-        parent[name].setdefault(key, value)
