@@ -1,7 +1,7 @@
-"""concept_shapes: generated pictures whose classes are combinations of shared parts, and its four shifted versions.
+"""concept_shapes: generated images whose classes are combinations of shared parts, and its four shifted versions.
 
 24 classes (see `scenes.classes`), 64x64 pixels: per class 32 training, 16 validation and 100 test images; the shifted
-versions have 60 test images a class and are for evaluation only. Made on first use, always the same.
+versions have 60 test images per class and are for evaluation only. Made on first use, always the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ccli.datasets.common.splits import PARTS, Pools, read_split
 from ccli.datasets.scenes.classes import CLASSES
 from ccli.datasets.scenes.render import render
 from ccli.datasets.scenes.sample import class_scene, generator
-from ccli.errors import CcliError
+from ccli.errors import os_errors
 
 NAMES = tuple(CLASSES)
 SPLIT_FILE = "split_zhou_ConceptShapes.json"
@@ -42,7 +42,7 @@ class ConceptShapes(FewShotDataset):
 
     @classmethod
     def folder(cls, root: str | Path) -> Path:
-        """The data set's folder below `root`, drawn if it is not there."""
+        """The data set's folder below `root`, drawn if it does not exist."""
         folder = Path(root).expanduser().absolute() / cls.dataset_dir
         if not (folder / SPLIT_FILE).exists():
             _make(folder, cls.names, cls.counts, cls.shift)
@@ -54,12 +54,12 @@ class ConceptShapes(FewShotDataset):
 
     @classmethod
     def repair(cls, root: str | Path) -> str:
-        return f"remove {Path(root) / cls.dataset_dir}, and it is drawn again"
+        return f"remove {Path(root) / cls.dataset_dir} to draw it again"
 
 
 @DATASET_REGISTRY.register()
 class ConceptShapesV2(ConceptShapes):
-    """A new draw: any rotation, wider sizes, odd light. All classes."""
+    """A new draw: any rotation, wider sizes, unusual light. All classes."""
 
     dataset_dir = short_name = "concept_shapes_v2"
     shift = "v2"
@@ -95,7 +95,7 @@ class ConceptShapesR(ConceptShapesV2):
 
 def _make(folder: Path, names: tuple[str, ...], counts: dict[str, int], shift: str) -> None:
     """Draw all images beside the folder and move it into place when complete."""
-    try:
+    with os_errors(f"cannot write {folder}", "choose another --root"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder.with_name(f".{folder.name}.lock")):
             if (folder / SPLIT_FILE).exists():
@@ -109,16 +109,12 @@ def _make(folder: Path, names: tuple[str, ...], counts: dict[str, int], shift: s
                 os.replace(scratch, folder)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
-    except OSError as error:
-        raise CcliError(f"cannot write {folder} ({error.strerror or error}); choose another --root") from error
 
 
 def _draw_images(folder: Path, names: tuple[str, ...], counts: dict[str, int], shift: str) -> dict[str, list]:
     split: dict[str, list] = {part: [] for part in PARTS}
-    total = len(names) * sum(counts.values())
-    with tqdm(
-        total=total, desc=f"Drawing {folder.parent.name.strip('.').removesuffix('.part')}", unit="", disable=None
-    ) as bar:
+    total, of = len(names) * sum(counts.values()), folder.parent.name.strip(".").removesuffix(".part")
+    with tqdm(total=total, desc=f"Drawing {of}", unit="", disable=None) as bar:
         for part, count in counts.items():
             for label, name in enumerate(names):
                 rng = generator(shift, part, name)

@@ -29,21 +29,18 @@ class FeatureBundle(DatasetBase):
             raise CcliError("FeatureBundle needs DATASET.BUNDLE PATH, the path of an .npz")
         path = str(Path(cfg.DATASET.BUNDLE).expanduser())
         if cfg.DATASET.get("PICKS", ""):
-            raise CcliError("DATASET.PICKS names image files, which a bundle has not; leave one of them out")
+            raise CcliError("DATASET.PICKS names image files, which a bundle does not have; leave one of them out")
         bundle, which = _read(path), cfg.DATASET.get("SUBSAMPLE_CLASSES", "all")
         self.short_name = Path(path).stem + (f" ({which})" if which != "all" else "")
-        pools = {"train": bundle.train.labels, "val": [] if bundle.val is None else bundle.val.labels}
         _check_images(path, bundle)
-        labels = [list(pool) if isinstance(pool, list) else pool.tolist() for pool in pools.values()]
+        labels = [[] if split is None else split.labels.tolist() for split in (bundle.train, bundle.val)]
         kept = subsample(range(bundle.num_classes), which)
         rows = draw_train_val(*labels, cfg.DATASET.NUM_SHOTS, cfg.SEED, self.short_name)
         self.bundle = bundle = bundle if which == "all" else bundle.of_classes(kept)
-        self.rows = {part: _rows_left(*x, kept) for part, x in zip(pools, zip(rows, labels))}
+        self.rows = {part: _rows_left(*x, kept) for part, x in zip(("train", "val"), zip(rows, labels))}
 
-        def item(label: int) -> Datum:
-            return Datum(impath=path, label=label, classname=bundle.classnames[label])
-
-        of_class = [item(label) for label in range(bundle.num_classes)]  # one for all images of a class: they are alike
+        # one Datum for all images of a class, since they are alike
+        of_class = [Datum(path, label, classname=name) for label, name in enumerate(bundle.classnames)]
 
         def items(split, rows=None):
             labels = [] if split is None else (split.labels if rows is None else split.labels[rows]).tolist()
@@ -58,7 +55,7 @@ class FeatureBundle(DatasetBase):
 
 
 def _check_images(path: str, bundle: Bundle) -> None:
-    """Refuse a bundle that no run can be made on."""
+    """Refuse a bundle without images to train or test on."""
     if not len(bundle.test):
         raise CcliError(f"bundle {path} has no test images; a run ends with a test, so add some")
     trained = set(bundle.train.labels.tolist())
@@ -72,7 +69,7 @@ def _read(path: str) -> Bundle:
     try:
         stat = Path(path).stat()
     except OSError:
-        return read_bundle(path)  # which says what is wrong
+        return read_bundle(path)  # raises an error with the reason
     return _read_once(path, stat.st_size, stat.st_mtime_ns)
 
 
@@ -82,6 +79,6 @@ def _read_once(path: str, _size: int, _changed: int) -> Bundle:
 
 
 def _rows_left(rows: list[int], labels: list[int], kept: dict[int, int]) -> torch.Tensor:
-    """Where drawn rows are once only the rows of the classes to keep are left."""
+    """The drawn rows, renumbered among the rows of the classes to keep."""
     left = {row: k for k, row in enumerate(row for row, label in enumerate(labels) if label in kept)}
     return torch.tensor([left[row] for row in rows if row in left], dtype=torch.long)

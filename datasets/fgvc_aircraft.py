@@ -25,7 +25,7 @@ class FGVCAircraft(FewShotDataset):
         def item(line: str, path: Path) -> Item:
             number, _, name = line.partition(" ")
             if name not in labels or not number.isdecimal():
-                raise CcliError(f"{path}: {line!r} is no image with its variant; {cls.repair(folder.parent)}")
+                raise CcliError(f"{path}: {line!r} is not an image and its variant; {cls.repair(folder.parent)}")
             return f"{number}.jpg", labels[name], name
 
         paths = [folder / f"images_variant_{part}.txt" for part in PARTS]

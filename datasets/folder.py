@@ -1,4 +1,4 @@
-"""Folder: somebody's own pictures, one folder a class, as DATASETS.md describes it."""
+"""Folder: a user's own images in one folder per class, as DATASETS.md describes it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NAMED = 3  # of many, so many are named
 
 
 def extend_cfg(cfg) -> None:
-    """Add the place of the pictures, and how those without train and test folders are split."""
-    cfg.DATASET.setdefault("FOLDER", "")  # DATASET.ROOT where empty
-    cfg.DATASET.setdefault("SPLIT_SEED", 1)  # not the run's seed: all runs are tested on the same images
+    """Add the path of the images, and the split of folders without train and test."""
+    cfg.DATASET.setdefault("FOLDER", "")  # empty: DATASET.ROOT
+    cfg.DATASET.setdefault("SPLIT_SEED", 1)  # not the run's seed: all runs have the same test images
     cfg.DATASET.setdefault("TEST_SHARE", 0.3)
 
 
@@ -37,11 +37,11 @@ class Folder(FewShotDataset):
 
     def pools(self, cfg) -> tuple[Path, Pools]:
         if not (cfg.DATASET.FOLDER or cfg.DATASET.ROOT):
-            raise CcliError("Folder needs DATASET.FOLDER PATH (or --root PATH), a folder with one folder a class")
+            raise CcliError("Folder needs DATASET.FOLDER PATH (or --root PATH), a folder with one folder per class")
         folder = place_of(cfg.DATASET.FOLDER, cfg.DATASET.ROOT)
         self.short_name = name_of(folder)
         if not folder.is_dir():
-            raise CcliError(f"no folder {shown(folder)}; give the path of one that holds a folder of pictures a class")
+            raise CcliError(f"no folder {shown(folder)}; give the path of one with a folder of images per class")
         listed = {part: list_images(folder / part) for part in parts_of(folder)}
         _check_parts(folder, listed)
         self._say_left_out(listed)
@@ -58,14 +58,13 @@ class Folder(FewShotDataset):
         return folder, found._replace(class_ids=classes)
 
     def _say_left_out(self, listed: dict[str, Listing]) -> None:
-        others = [f"{part}/{path}".lstrip("/") for part, found in listed.items() for path in found.others]
-        loose = [f"{part}/{name}".lstrip("/") for part, found in listed.items() for name in found.loose]
-        if others:
-            what = "1 entry in a class folder is" if len(others) == 1 else f"{len(others)} entries in class folders are"
-            print(f"{self.short_name}: {what} no image ({_some(others)}) and left out")
-        if loose:
-            what = "1 image lies" if len(loose) == 1 else f"{len(loose)} images lie"
-            print(f"{self.short_name}: {what} in no class folder ({_some(loose)}) and left out")
+        for kind, what in (
+            ("others", "entries of class folders that are not images"),
+            ("loose", "images outside class folders"),
+        ):
+            names = [f"{part}/{name}".lstrip("/") for part, found in listed.items() for name in getattr(found, kind)]
+            if names:
+                print(f"{self.short_name}: left out {what}: {len(names)} ({_some(names)})")
 
     def _say_untested(self, pools: Pools, names: list[str]) -> None:
         tested = {label for _, label, _ in pools.test}
@@ -74,7 +73,7 @@ class Folder(FewShotDataset):
             print(f"{self.short_name}: {len(untested)} of {len(names)} classes have no test images ({_some(untested)})")
 
     def _warn_of_doubles(self, folder: Path, pools: Pools, listed: dict[str, Listing]) -> None:
-        """One line about pictures that are in two parts or two classes."""
+        """Print a line about images that are in two parts or two classes."""
         place = {path: (part, label) for part, pool in zip(PARTS, pools[:3]) for path, label, _ in pool}
         sizes = tuple(
             (f"{part}/{name}/{file}".lstrip("/"), size)
@@ -84,26 +83,25 @@ class Folder(FewShotDataset):
         )
         doubles = [alike for alike in same_pictures(folder, sizes) if len({place[path] for path in alike}) > 1]
         if doubles:
-            what = "1 picture is" if len(doubles) == 1 else f"{len(doubles)} pictures are"
             pairs = [f"{shown(alike[0])} = {shown(alike[1])}" for alike in doubles]
             print(
-                f"{self.short_name}: warning: {what} in more than one part or class ({_some(pairs)}), which spoils the "
-                "test; keep one of each"
+                f"{self.short_name}: warning: images in more than one part or class spoil the test: {len(doubles)} "
+                f"({_some(pairs)}); keep one of each"
             )
 
 
 def _check_parts(folder: Path, listed: dict[str, Listing]) -> None:
-    """Raise CcliError for the first thing that is wrong with the layout."""
+    """Raise CcliError for the first problem of the layout."""
     if "train" in listed and "test" not in listed:
-        hint = "; if train is a class, call its folder otherwise" if listed["train"].loose else ""
+        hint = "; if train is a class, rename its folder" if listed["train"].loose else ""
         raise CcliError(
             f"{shown(folder)} has a train folder and no test folder: add test/CLASS with images to test on, or put the "
-            f"class folders into {shown(folder)} itself, and a part of each is kept for the test{hint}"
+            f"class folders into {shown(folder)} itself to keep a part of each for the test{hint}"
         )
     first = next(part for part in ("train", "") if part in listed)
     classes = list(listed[first].images)
     if not classes:
-        raise CcliError(f"no class folders in {shown(folder / first)}: put the pictures of each class into its own")
+        raise CcliError(f"no class folders in {shown(folder / first)}: put the images of each class into a folder")
     for part, found in listed.items():
         _check_class_folders(folder / part, found)
         unknown = next((name for name in found.images if name not in classes), None)
@@ -115,7 +113,7 @@ def _check_parts(folder: Path, listed: dict[str, Listing]) -> None:
         if not found.images:
             raise CcliError(f"no class folders in {shown(folder / part)}: add some, or remove it")
     if len(classes) == 1:
-        raise CcliError(f"{shown(folder / first)} has one class folder, {shown(classes[0])}; it takes two or more")
+        raise CcliError(f"{shown(folder / first)} has one class folder, {shown(classes[0])}; add at least another")
 
 
 def _check_class_folders(place: Path, found: Listing) -> None:
@@ -123,8 +121,8 @@ def _check_class_folders(place: Path, found: Listing) -> None:
         for text in (name, *files):
             if "\\" in text or text != text.encode("utf-8", "ignore").decode("utf-8"):
                 raise CcliError(
-                    f"name {shown(text)} in {shown(place)} is not UTF-8 or has a backslash, which no list of images "
-                    "can hold; rename it"
+                    f"name {shown(text)} in {shown(place)} is not UTF-8 or has a backslash, which lists of images "
+                    "cannot hold; rename it"
                 )
         if not files:
             inside = [path for path in found.others if path.startswith(f"{name}/")]

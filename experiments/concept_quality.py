@@ -18,8 +18,8 @@ from typing import NamedTuple
 import tabulate
 
 from ccli.datasets.concept_shapes import ConceptShapes
-from ccli.datasets.scenes.captions import kinds_of_words
 from ccli.datasets.scenes.truth import words_of_images
+from ccli.datasets.scenes.words import kinds_of_words
 from ccli.errors import CcliError
 from ccli.files.atomic import moved_into_place
 from ccli.inference.saving import load_run

@@ -1,4 +1,4 @@
-"""Which images of a pool are the few shots: the published draw, a published list of picks, a part of the classes."""
+"""Choose the few shots from a pool: the published draw, a published list of picks, half of the classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ccli.datasets.common.splits import Item
-from ccli.errors import CcliError, nearest
+from ccli.errors import CcliError, nearest, os_errors
 
 MAX_VAL_SHOTS = 4
 SUBSAMPLES = ("all", "base", "new")
@@ -19,8 +19,8 @@ SUBSAMPLES = ("all", "base", "new")
 def draw(labels: Sequence[int], shots: int, rng: random.Random) -> list[int]:
     """Rows of `shots` random images per label: `sample` per label, in the order in which labels first appear.
 
-    This is the draw of CoOp and of every paper in its line. A class with fewer gives all that it has; `shots` below 1
-    gives every row.
+    This is the draw of CoOp and of the papers that follow it. A class with fewer images gives all of them; `shots`
+    below 1 gives every row.
     """
     if shots < 1:
         return list(range(len(labels)))
@@ -35,12 +35,12 @@ def draw(labels: Sequence[int], shots: int, rng: random.Random) -> list[int]:
 def draw_train_val(
     train: Sequence[int], val: Sequence[int], shots: int, seed: int, name: str
 ) -> tuple[list[int], list[int]]:
-    """Rows of the few-shot training and validation sets (min(shots, 4) a class), both from one random stream.
+    """Rows of the few-shot training and validation sets (min(shots, 4) per class), both from one random stream.
 
     Args:
         train, val: the labels of both pools.
-        seed: below 0 draws differently each time.
-        name: of the data set, for the message where a class has too few images.
+        seed: a seed below 0 draws differently each time.
+        name: of the data set, for the message about classes with too few images.
     """
     rng = random.Random(seed) if seed >= 0 else random.Random()
     picked = draw(train, shots, rng)
@@ -52,27 +52,27 @@ def draw_train_val(
 
 
 def read_picks(path: str | Path, train: Sequence[Item], val: Sequence[Item], shots: int) -> tuple[list[int], list[int]]:
-    """Rows that a published list names: {"train": [[path, label], ...], "val": [...]}, paths as in the split file.
+    """Rows of a published list: {"train": [[path, label], ...], "val": [...]}, with paths as in the split file.
 
     Raises:
-        CcliError: not such a list, an image that the pool has not, another label, or not `shots` of each class.
+        CcliError: not such a list, an unknown image, another label, or not `shots` images of each class.
     """
     try:
-        data = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        with os_errors(f"DATASET.PICKS {path} cannot be read"):
+            data = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
         named = {part: [(str(p), _whole(label)) for p, label, *_ in data.get(part, [])] for part in ("train", "val")}
-    except OSError as error:
-        raise CcliError(f"DATASET.PICKS {path} cannot be read ({error.strerror or error})") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CcliError(
-            f'DATASET.PICKS {path} is no list of picks; expected JSON {{"train": [[path, label], ...], "val": [...]}}'
+            f"DATASET.PICKS {path} is not a list of picks: expected JSON "
+            '{"train": [[path, label], ...], "val": [...]}'
         ) from error
     rows = [_rows_of(named[part], pool, part, path) for part, pool in (("train", train), ("val", val))]
     picked, pool = Counter(label for _, label in named["train"]), Counter(label for _, label, _ in train)
     wrong = [label for label, count in pool.items() if picked[label] != (min(shots, count) if shots >= 1 else count)]
     if wrong:
         raise CcliError(
-            f"DATASET.PICKS {path} has {picked[wrong[0]]} training images of class {wrong[0]}, which does not fit "
-            f"DATASET.NUM_SHOTS {shots}; give the number that the list was made for"
+            f"DATASET.PICKS {path} has {picked[wrong[0]]} training images of class {wrong[0]}, which does not match "
+            f"DATASET.NUM_SHOTS {shots}; give the number for which the list was made"
         )
     return rows[0], rows[1]
 
@@ -102,7 +102,7 @@ def subsample(labels: Iterable[int], which: str) -> dict[int, int]:
     """Old label -> new label of the classes to keep: all, the first half ("base", rounded up) or the rest ("new").
 
     Raises:
-        CcliError: `which` is none of them, or keeps no class.
+        CcliError: `which` is unknown, or keeps no class.
     """
     ordered = sorted(set(labels))
     if which not in SUBSAMPLES:

@@ -1,4 +1,4 @@
-"""What the few-shot data sets share: the folder, the draw, the part of the classes, and errors that name the repair."""
+"""The base of the few-shot data sets: the folder, the draw, base and new classes, and errors that name the repair."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ccli.features.decoding import BENCHMARK
 
 
 def extend_cfg(cfg) -> None:
-    """Add the keys that all few-shot data sets share."""
+    """Add the keys that the few-shot data sets share."""
     cfg.DATASET.setdefault("SUBSAMPLE_CLASSES", "all")  # all | base | new: CoCoOp's halves of the classes
     cfg.DATASET.setdefault("PICKS", "")  # a published list of picks (JSON) in place of the draw
 
 
 class Sizes(NamedTuple):
-    """Published sizes: classes, images of each part, and, where known, the fewest and most images a class."""
+    """Published sizes: classes, images of each part, and, if known, the fewest and most images per class."""
 
     classes: int
     train: int
@@ -32,15 +32,15 @@ class Sizes(NamedTuple):
 
 
 class FewShotDataset(DatasetBase):
-    """A data set with few training images a class, in a folder below cfg.DATASET.ROOT.
+    """A data set with few training images per class, in a folder below cfg.DATASET.ROOT.
 
-    A subclass sets the names below; where there is no split file, it overrides `read`. Only the images that a run
-    uses are looked for on the disk.
+    A subclass sets the names below; without a split file, it overrides `read`. Only images that a run uses are looked
+    for on the disk.
     """
 
     dataset_dir = ""  # below the root
-    image_dir = "."  # below dataset_dir: what the paths in the split file start from
-    short_name = ""  # in records and tables, and of its yaml
+    image_dir = "."  # below dataset_dir: the start of the paths in the split file
+    short_name = ""  # in records and tables, and the name of its yaml
     published: Sizes | None = None
     test_only = False
     decoding = BENCHMARK  # how its images are read (ccli/features/decoding.py)
@@ -73,7 +73,7 @@ class FewShotDataset(DatasetBase):
         """The data set's folder below `root`.
 
         Raises:
-            CcliError: there is none.
+            CcliError: the folder does not exist.
         """
         root = Path(root).expanduser().absolute()
         folder = root / cls.dataset_dir
@@ -88,7 +88,7 @@ class FewShotDataset(DatasetBase):
 
     @classmethod
     def split_file(cls, root: str | Path) -> Path:
-        """Where the list of all images is, for data sets that have one."""
+        """The path of the split file, for data sets that have one."""
         return Path(root or ".").expanduser() / cls.dataset_dir / cls.split_name()
 
     @classmethod
@@ -101,7 +101,7 @@ class FewShotDataset(DatasetBase):
 
     @classmethod
     def repair(cls, root: str | Path) -> str:
-        """The command that completes this data set, in words."""
+        """A remedy for errors: the command that completes this data set."""
         return f"`python download.py {cls.short_name} --root {shlex.quote(str(root))}` completes it"
 
     @classmethod
@@ -118,18 +118,18 @@ class FewShotDataset(DatasetBase):
         found = len({label for part in pools[:3] for _, label, _ in part})
         if cls.published and found != cls.published.classes:
             raise CcliError(
-                f"{folder} lists {found} classes, and {cls.__name__} has {cls.published.classes}: it is incomplete or "
-                f"of another data set; move what is wrong away, then {cls.repair(folder.parent)}"
+                f"{folder} lists {found} classes, but {cls.__name__} has {cls.published.classes}: it is incomplete or "
+                f"of another data set; move the wrong files away, then {cls.repair(folder.parent)}"
             )
 
     def compare_sizes(self, pools: Pools, folder: Path) -> None:
-        """Say so where the images that are listed are not as many as the published ones."""
+        """Print a line if the number of listed images is not the published one."""
         here = tuple(len(part) for part in pools[:3])
         if self.published and here != self.published[1:4]:
             told = [" / ".join(f"{n:,}" for n in sizes) for sizes in (here, self.published[1:4])]
             print(
-                f"{self.short_name}: {told[0]} images to train, validate and test, {told[1]} are published: numbers "
-                f"on it compare with no others; {self.repair(folder.parent)}"
+                f"{self.short_name}: {told[0]} images to train, validate and test, {told[1]} are published: results "
+                f"on it are not comparable with others; {self.repair(folder.parent)}"
             )
 
     def draw(self, cfg, pools: Pools) -> tuple[list[int], list[int]]:
@@ -141,7 +141,7 @@ class FewShotDataset(DatasetBase):
         return draw_train_val(*labels, shots, cfg.SEED, self.short_name)
 
     def items(self, folder: Path, items: list[Item], relabel: dict[int, int]) -> list[Datum]:
-        """What a trainer sees of `items`: those of the classes to keep, as files that exist."""
+        """`items` of the classes to keep, as Dassl's Datum, whose files exist."""
         where = os.path.normpath(folder / self.image_dir)
         kept = [(os.path.join(where, path), relabel[label], name) for path, label, name in items if label in relabel]
         try:

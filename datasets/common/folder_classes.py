@@ -1,4 +1,4 @@
-"""classes.json in a folder of pictures: what its classes are called, and how a sentence speaks of them; both optional.
+"""classes.json in an image folder: display names of its classes, and prompt templates; both are optional.
 
 {"names": {"FOLDER": "display name"}, "templates": ["a photo of a {}, a kind of shoe."]}
 """
@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ccli.errors import CcliError, first_line, nearest
+from ccli.errors import CcliError, first_line, nearest, os_errors
 from ccli.features.decoding import shown
 from ccli.features.image_folder import CLASSES
 
@@ -17,13 +17,13 @@ KEYS = ("names", "templates")
 
 
 def read_classes(folder: Path, classes: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """(display name of each class, templates): from classes.json where it is there, else folder names and no template.
+    """(display name of each class, templates): from classes.json if it exists, else folder names and no templates.
 
     Args:
         classes: names of the class folders.
 
     Raises:
-        CcliError: classes.json is not as above, or two classes are called the same.
+        CcliError: classes.json is not as above, or two classes have the same name.
     """
     path = folder / CLASSES
     given = _read(path) if path.exists() else {}
@@ -37,13 +37,12 @@ def read_classes(folder: Path, classes: Sequence[str]) -> tuple[list[str], tuple
 
 def _read(path: Path) -> dict:
     try:
-        given = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise CcliError(f"{shown(path)} cannot be read ({error.strerror or error})") from error
+        with os_errors(f"{shown(path)} cannot be read"):
+            given = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise CcliError(f"{shown(path)} is not JSON ({first_line(error)}); mend it or remove it") from error
+        raise CcliError(f"{shown(path)} is not JSON ({first_line(error)}); fix it or remove it") from error
     if not isinstance(given, dict):
-        raise CcliError(f'{shown(path)}: write {{"names": {{...}}, "templates": [...]}}, each of which may be left out')
+        raise CcliError(f'{shown(path)}: write {{"names": {{...}}, "templates": [...]}}, both optional')
     for key in given:
         if key not in KEYS:
             raise CcliError(f"{shown(path)}: there is no {key!r}; use {' and '.join(KEYS)}.{nearest(key, KEYS)}")
@@ -56,10 +55,10 @@ def _check_names(path: Path, names, classes: Sequence[str]) -> None:
     for folder, name in names.items():
         if folder not in classes:
             raise CcliError(
-                f"{shown(path)}: names has {folder!r}, and there is no such class folder.{nearest(folder, classes)}"
+                f"{shown(path)}: names has {folder!r}, but there is no such class folder.{nearest(folder, classes)}"
             )
         if not (isinstance(name, str) and name.strip() and _is_unicode(name)):
-            raise CcliError(f"{shown(path)}: the name of {folder!r} is {name!r}; write a word or several")
+            raise CcliError(f"{shown(path)}: the name of {folder!r} is {name!r}; write one or more words")
 
 
 def _check_templates(path: Path, templates) -> None:
@@ -68,8 +67,7 @@ def _check_templates(path: Path, templates) -> None:
     for template in templates:
         if not (isinstance(template, str) and _has_one_place(template) and _is_unicode(template)):
             raise CcliError(
-                f"{shown(path)}: template {template!r}: write {{}} exactly once, where the class name belongs, and no "
-                "other brace"
+                f"{shown(path)}: template {template!r}: write {{}} exactly once, for the class name, and no other brace"
             )
 
 
@@ -79,11 +77,11 @@ def _has_one_place(template: str) -> bool:
 
 
 def _is_unicode(text: str) -> bool:
-    return text == text.encode("utf-8", "ignore").decode("utf-8")  # half a surrogate pair is no text
+    return text == text.encode("utf-8", "ignore").decode("utf-8")  # no half surrogate pair
 
 
 def _refuse_alike(path: Path, classes: Sequence[str], told: Sequence[str]) -> None:
-    """Class texts are read without regard to capitals, and with underscores as spaces."""
+    """Refuse names that differ only in case, underscores and spaces."""
     first: dict[str, str] = {}
     for folder, name in zip(classes, told):
         text = " ".join(name.replace("_", " ").casefold().split())

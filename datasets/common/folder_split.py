@@ -1,4 +1,4 @@
-"""The split of pictures that come without one: made once, kept beside them in CoOp's format, and read ever after."""
+"""The split of an image folder without one: made once, written beside the images in CoOp's format, and read later."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ccli.datasets.common.splits import PARTS, Item, Pools, read_split
-from ccli.errors import CcliError
+from ccli.errors import CcliError, os_errors
 from ccli.features.decoding import shown
 from ccli.files.atomic import moved_into_place
 
@@ -21,15 +21,15 @@ def split_file(folder: Path, seed: int, share: float) -> Path:
 def split_pools(
     folder: Path, images: Mapping[str, Sequence[str]], names: Sequence[str], seed: int, share: float
 ) -> Pools:
-    """Images in training and test, as the recorded split has them; where there is none, it is made and recorded.
+    """Training and test images of the recorded split, which is made and recorded if it does not exist.
 
     Args:
-        images: class folder -> file names; the classes' order is that of their labels.
+        images: class folder -> file names, in the order of the labels.
         names: of the classes.
         seed, share: DATASET.SPLIT_SEED and DATASET.TEST_SHARE.
 
     Raises:
-        CcliError: a seed or share that is none, a split of other images, or one that cannot be read or kept.
+        CcliError: an invalid seed or share, a split of other images, or one that cannot be read or written.
     """
     if seed < 0:
         raise CcliError(f"DATASET.SPLIT_SEED is {seed}; it must be 0 or more, so that the split can be repeated")
@@ -43,13 +43,15 @@ def split_pools(
         return Pools(*([(item, label, names[label]) for item, label, _ in part] for part in pools[:3]))
     pools = _new_split(images, names, seed, share)
     if not pools.test:
-        raise CcliError(f"every class in {shown(folder)} has one image, which leaves none to test on; add images")
-    _keep(path, pools)
+        raise CcliError(f"every class in {shown(folder)} has one image, which leaves none for the test; add images")
+    remedy = "copy the images to a folder that can be written to, or sort them into train/CLASS and test/CLASS"
+    with os_errors(f"the split cannot be written to {shown(path)}", remedy), moved_into_place(path) as scratch:
+        scratch.write_text(json.dumps(dict(zip(PARTS, pools))), encoding="utf-8")
     return pools
 
 
 def _new_split(images: Mapping[str, Sequence[str]], names: Sequence[str], seed: int, share: float) -> Pools:
-    """A class's part depends on the seed, its name and its files, and not on other classes."""
+    """Draw each class from a stream of its own, so that it does not depend on the other classes."""
     train: list[Item] = []
     test: list[Item] = []
     for label, (name, files) in enumerate(images.items()):
@@ -62,7 +64,7 @@ def _new_split(images: Mapping[str, Sequence[str]], names: Sequence[str], seed: 
 
 
 def _check_same(path: Path, pools: Pools, labels: Mapping[str, int]) -> None:
-    """Refuse a split of other images than there are."""
+    """Refuse a split whose images are not those of the folder."""
     recorded = [(item, label) for part in pools[:3] for item, label, _ in part]
     known = {item for item, _ in recorded}
     new = [item for item in labels if item not in known]
@@ -74,22 +76,10 @@ def _check_same(path: Path, pools: Pools, labels: Mapping[str, int]) -> None:
             if items
         ]
         raise CcliError(
-            f"since {shown(path)} was made, {' and '.join(found)}; its test set stays what it was: undo that, or "
-            "remove the file to split anew (earlier results then compare with no new ones)"
+            f"since {shown(path)} was made, {' and '.join(found)}; its test set is kept: undo that, or remove "
+            "the file to split again (new results will then not be comparable with earlier ones)"
         )
     wrong = next((item for item, label in recorded if labels[item] != label), None)
     if wrong or len(recorded) > len(known):
         what = f"gives {shown(wrong)} another class than its folder" if wrong else "names an image twice"
-        raise CcliError(f"{shown(path)} {what}; mend it, or remove it to split anew")
-
-
-def _keep(path: Path, pools: Pools) -> None:
-    content = json.dumps(dict(zip(PARTS, pools)))
-    try:
-        with moved_into_place(path) as scratch:
-            scratch.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise CcliError(
-            f"the split cannot be kept as {shown(path)} ({error.strerror or error}): copy the pictures to a folder "
-            "that can be written to, or sort them into train/CLASS and test/CLASS"
-        ) from error
+        raise CcliError(f"{shown(path)} {what}; fix it, or remove it to split again")

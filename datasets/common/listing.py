@@ -1,4 +1,4 @@
-"""Images in one folder per class, listed once: a million files are named without looking at one of them."""
+"""List images in one folder per class, with a cache: a million files are listed without a look at any of them."""
 
 from __future__ import annotations
 
@@ -7,32 +7,30 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ccli.errors import CcliError
+from ccli.errors import os_errors
+from ccli.features.image_folder import SUFFIXES
 from ccli.files.atomic import moved_into_place
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 CACHE = ".ccli_listing_{}.json"
 
 
 def class_folders(folder: Path, cache_dir: Path) -> dict[str, list[str]]:
     """File names of each class folder in `folder`, both sorted.
 
-    The listing is kept in `cache_dir`; a class folder is read again when its time of change says that files were
-    added or removed. Where it cannot be kept, it is made anew every time.
+    The listing is cached in `cache_dir`; a class folder is read again when its modification time has changed. If the
+    cache cannot be written, the folders are listed every time.
 
     Raises:
-        CcliError: there is no such folder, or it cannot be read.
+        CcliError: the folder is absent or cannot be read.
     """
     cache = cache_dir / CACHE.format(folder.name)
     before = _read_cache(cache)
-    try:
+    with os_errors(f"cannot list the class folders in {folder}"):
         with os.scandir(folder) as entries:
             times = {e.name: e.stat().st_mtime_ns for e in entries if not e.name.startswith(".") and e.is_dir()}
         stale = [name for name, time in times.items() if before.get(name, (None,))[0] != time]
-        with ThreadPoolExecutor(16) as pool:  # a network disk answers many questions at once
+        with ThreadPoolExecutor(16) as pool:  # a network disk serves many requests at once
             now = before | dict(zip(stale, pool.map(lambda name: (times[name], _names(folder / name)), stale)))
-    except OSError as error:
-        raise CcliError(f"cannot list the class folders in {folder} ({error.strerror or error})") from error
     listing = {name: now[name] for name in sorted(times)}
     if stale or len(before) != len(listing):
         _write_cache(cache, listing)
@@ -47,7 +45,7 @@ def _names(folder: Path) -> str:
 
 
 def _read_cache(path: Path) -> dict[str, tuple[int, str]]:
-    """What was kept; nothing where there is nothing, or nothing readable."""
+    """The cached listing; empty if there is none that can be read."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         return {str(name): (int(time), str(joined)) for name, (time, joined) in data.items()}
@@ -60,4 +58,4 @@ def _write_cache(path: Path, listing: dict[str, tuple[int, str]]) -> None:
         with moved_into_place(path) as scratch:
             scratch.write_text(json.dumps(listing), encoding="utf-8")
     except OSError as error:
-        print(f"The listing of {path.parent} cannot be kept ({error.strerror or error}); it is made at every run")
+        print(f"The listing of {path.parent} cannot be cached ({error.strerror or error}); every run lists it again")

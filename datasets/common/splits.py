@@ -1,4 +1,4 @@
-"""Split files: which images of a data set are for training, validation and test, and their classes."""
+"""Split files: the images of a data set for training, validation and test, and their classes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ccli.errors import CcliError, first_line
+from ccli.errors import CcliError, first_line, os_errors
 
 PARTS = ("train", "val", "test")
 Item = tuple[str, int, str]  # path below the folder of the images, label, class name
 
 
 class Pools(NamedTuple):
-    """All images of a data set, and what its classes are called across data sets (one id per label)."""
+    """All images of a data set, and ids of its classes that are shared across data sets (one per label)."""
 
     train: list[Item]
     val: list[Item]
@@ -31,12 +31,11 @@ def read_split(path: str | Path) -> Pools:
     if not path.is_file():
         raise CcliError(f"no split file {path}; DATASETS.md says where to get it (none is ever made up)")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        with os_errors(f"{path} cannot be read"):
+            data = json.loads(path.read_text(encoding="utf-8"))
         pools = Pools(*([_item(*entry) for entry in data[part]] for part in PARTS))
         check_labels(pools)
         return pools
-    except OSError as error:
-        raise CcliError(f"{path} cannot be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CcliError(
             f"{path} is not a split file ({type(error).__name__}: {first_line(error)[:300]}); expected train, val and "
@@ -52,27 +51,28 @@ def _item(path: str, label: int, name: str) -> Item:
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts or "\\" in path or "\0" in path:
         raise ValueError(f"path {path!r} leads out of the data set's folder")
-    f"{path}{name}".encode()  # half a surrogate pair is no name
+    f"{path}{name}".encode()  # refuses half a surrogate pair
     return path, label, name
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not empty, without the space around them.
+    """The lines of a text file that are not empty, stripped.
 
     Raises:
         CcliError: it cannot be read, or is not UTF-8.
     """
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise CcliError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        with os_errors(f"{path} cannot be read"):
+            return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise CcliError(f"{path} cannot be read ({error})") from error
 
 
 def check_labels(pools: Pools) -> None:
-    """Labels are 0 .. n-1 without a gap, one name each, and every class has training images (where there are any).
+    """Check that labels are 0 .. n-1 with one name each, and that every class has training images (if any has).
 
     Raises:
-        ValueError: the first thing that is wrong.
+        ValueError: the first problem.
     """
     names: dict[int, str] = {}
     for path, label, name in (item for part in pools[:3] for item in part):

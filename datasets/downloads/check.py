@@ -1,4 +1,4 @@
-"""What lies on the disk against the published numbers: classes, images of each part and class, every image opened."""
+"""Compare a data set on the disk with the published numbers of classes and images, and open every image."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ccli.datasets.common.splits import PARTS, Item, Pools
 from ccli.datasets.downloads.contents import loader_of
 from ccli.errors import CcliError, first_line
 
-LISTED = 20  # missing or unreadable images that are named
-AHEAD = 4096  # images that are handed out before the first is looked at
+LISTED = 20  # so many missing or unreadable images are named
+AHEAD = 4096  # images per batch of the threads
 
 
 def check_dataset(name: str, root: str | Path) -> list[str]:
-    """Print what there is, then one line "OK" or what is wrong from the second problem on; returns what is wrong.
+    """Print sizes, then "OK" or the problems from the second on, and return all problems.
 
     Args:
-        name: a loader's module, which is also its short_name.
+        name: the module of a loader, which is also its short_name.
     """
     loader = loader_of(name)
     try:
@@ -39,13 +39,13 @@ def check_dataset(name: str, root: str | Path) -> list[str]:
         if counts := Counter(label for _, label, _ in getattr(pools, part)):
             least, most = min(counts.values()), max(counts.values())
             each = f"{least} to {most}" if least < most else f"{least}"
-            print(f"{part:5}  {counts.total():8,} images  {len(counts):5,} classes  {each} a class")
+            print(f"{part:5}  {counts.total():8,} images  {len(counts):5,} classes  {each} per class")
         problems += _wrong_counts(part, counts, getattr(pools, part), loader.published)
     paths = Counter(path for part in PARTS for path, _, _ in getattr(pools, part))
     twice = sorted(path for path, count in paths.items() if count > 1)
     problems += [f"{len(twice)} images are listed twice, first {twice[0]}"] if twice else []
     problems += _wrong_images(loader, folder, pools)
-    for problem in problems[1:]:  # the caller says the first, and how many there are
+    for problem in problems[1:]:  # the caller prints the first and their number
         print(problem)
     if not problems:
         sizes = " / ".join(f"{len(getattr(pools, part)):,}" for part in PARTS)
@@ -67,7 +67,7 @@ def _wrong_counts(part: str, counts: Counter, items: list[Item], published: Size
 
 
 def _wrong_images(loader: type[FewShotDataset], folder: Path, pools: Pools) -> list[str]:
-    """What is missing, by class, and what cannot be opened."""
+    """Missing images by class, and images that cannot be opened."""
     items = [(part, item) for part in PARTS for item in getattr(pools, part)]
     missing, unreadable = Counter(), []
     where = folder / loader.image_dir
@@ -93,7 +93,7 @@ def _first(lines: list[str], what: str) -> list[str]:
 
 
 def _problem(path: Path) -> str:
-    """Why an image cannot be used, "missing", or ""; the whole file is read, in a small size where its format can."""
+    """Why an image cannot be used, "missing", or ""; the whole file is decoded, in a small size where possible."""
     try:
         with Image.open(path) as image:
             image.draft("RGB", (32, 32))

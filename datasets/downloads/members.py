@@ -1,4 +1,4 @@
-"""What an archive holds, read before anything is written, and refused where it could harm."""
+"""List the files of an archive before anything is written, and refuse harmful ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 from ccli.datasets.downloads.fetch import byte_bar, in_words
 from ccli.errors import CcliError
 
-# An archive of pictures hardly shrinks; this much is an attack. Small ones cannot hurt.
+# An archive of images is hardly compressed; such a ratio is an attack. Small archives cannot do harm.
 BOMB_RATIO, BOMB_SIZE = 200, 1 << 30
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, LZMAError, NotImplementedError, UnicodeError)
 Opened = tarfile.TarFile | zipfile.ZipFile
@@ -35,7 +35,7 @@ def opened(archive: Path, what: str) -> Iterator[Opened]:
     """The archive, open, with a bar over its bytes.
 
     Raises:
-        CcliError: it is damaged (also where that shows while it is being read).
+        CcliError: it is damaged, which may show only while it is read.
     """
     try:
         with (
@@ -51,7 +51,7 @@ def opened(archive: Path, what: str) -> Iterator[Opened]:
 
 
 class _Counting:
-    """A file that moves a bar as it is read."""
+    """A file that updates a progress bar as it is read."""
 
     def __init__(self, file: IO[bytes], bar):
         self.file, self.bar = file, bar
@@ -73,10 +73,10 @@ def open_archive(file: IO[bytes]) -> Opened:
 
 
 def listed(archive: Path) -> list[Member]:
-    """The archive's files, every one harmless.
+    """The archive's files.
 
     Raises:
-        CcliError: one of them is not, it unpacks to absurdly much, or it is damaged.
+        CcliError: one of them is harmful, the archive unpacks to too much, or it is damaged.
     """
     limit = max(BOMB_SIZE, BOMB_RATIO * archive.stat().st_size)
     members, total = [], 0
@@ -99,7 +99,7 @@ def harmless(content: Opened, archive: Path | str) -> Iterator[Member]:
 
     Raises:
         CcliError: a name that leads out, a link, a device, an encrypted file. Links that stay inside are refused too:
-            no data set needs them, and chains of them have led out of every rule that let some pass.
+            no data set needs them, and chains of such links have led out in spite of every rule that allowed some.
     """
     entries = content if isinstance(content, tarfile.TarFile) else content.infolist()
     for entry in entries:
@@ -136,7 +136,7 @@ def _bad_zip(entry: zipfile.ZipInfo) -> str:
 
 
 def _has_end(tar: tarfile.TarFile) -> None:
-    """A plain tar cut between two files reads well; what it lacks is its last block."""
+    """Refuse a plain tar that was cut between two files, which only lacks the last block."""
     tar.fileobj.seek(tar.offset)
     block = tar.fileobj.read(512)
     if len(block) < 512 or block.strip(b"\0"):

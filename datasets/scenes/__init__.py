@@ -1,1 +1,1 @@
-"""Small generated pictures of coloured, textured shapes, and captions that describe them."""
+"""Small generated images of coloured, textured shapes, and the words that are true of them."""

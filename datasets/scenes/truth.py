@@ -1,13 +1,13 @@
-"""What is in concept_shapes' pictures: the words that are true of each, by drawing them once more."""
+"""The words that are true of each image of concept_shapes, found by drawing the image again."""
 
 from __future__ import annotations
 
 from functools import cache
 
-from ccli.datasets.scenes.captions import words_of_scene
 from ccli.datasets.scenes.classes import CLASSES
 from ccli.datasets.scenes.render import render
 from ccli.datasets.scenes.sample import class_scene, generator
+from ccli.datasets.scenes.words import words_of_scene
 
 
 @cache

@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
+from captions import caption, open_scene
 from open_clip.factory import create_model
 from safetensors.torch import save_file
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ccli.datasets.scenes.captions import all_words, caption, words_of_scene
 from ccli.datasets.scenes.render import SIZE, render
-from ccli.datasets.scenes.sample import open_scene
+from ccli.datasets.scenes.words import all_words, words_of_scene
 from ccli.files.atomic import moved_into_place
 
 CAPTIONS_PER_IMAGE = 6

@@ -163,10 +163,10 @@ def test_a_bomb_is_refused_before_it_goes_off(tmp_path):
     block = gzip.compress(bytes(1 << 24), 1)  # gzip files may follow one another
     bomb = tmp_path / "bomb.tar.gz"
     bomb.write_bytes(gzip.compress(entry.tobuf()) + block * 70 + gzip.compress(bytes(1024)))
-    began = time.monotonic()
+    began = time.process_time()  # whatever else the machine does
     with pytest.raises(CcliError, match=r"unpacks to more than 1.07 GB: no data set does"):
         extract(bomb, tmp_path / "set", ("images",))
-    assert time.monotonic() - began < 1 and not (tmp_path / "set").exists()
+    assert time.process_time() - began < 1 and not (tmp_path / "set").exists()
 
 
 def test_an_archive_larger_than_the_disk_is_refused_with_both_sizes(tmp_path, monkeypatch):

@@ -48,9 +48,9 @@ def test_a_complete_data_set_is_ok_in_one_line(dtd, capsys):
         f"OK: dtd in {dtd}/dtd: 47 classes, 141 / 94 / 47 images, as published; all readable"
     )
     assert [line.split() for line in lines[:-1]] == [
-        ["train", "141", "images", "47", "classes", "3", "a", "class"],
-        ["val", "94", "images", "47", "classes", "2", "a", "class"],
-        ["test", "47", "images", "47", "classes", "1", "a", "class"],
+        ["train", "141", "images", "47", "classes", "3", "per", "class"],
+        ["val", "94", "images", "47", "classes", "2", "per", "class"],
+        ["test", "47", "images", "47", "classes", "1", "per", "class"],
     ]
 
 

@@ -1,4 +1,5 @@
 import hashlib
+import importlib.util
 import json
 import re
 import subprocess
@@ -14,10 +15,10 @@ from ccli.concepts.vocabulary import read_vocabulary
 from ccli.datasets import concept_shapes
 from ccli.datasets.common.splits import PARTS, read_split
 from ccli.datasets.concept_shapes import SPLIT_FILE, ConceptShapes, ConceptShapesA, ConceptShapesR, ConceptShapesV2
-from ccli.datasets.scenes.captions import all_words, caption, words_of_scene
 from ccli.datasets.scenes.classes import CLASSES
 from ccli.datasets.scenes.render import SIZE
-from ccli.datasets.scenes.sample import HELD_OUT, class_scene, open_scene
+from ccli.datasets.scenes.sample import HELD_OUT, class_scene
+from ccli.datasets.scenes.words import all_words, words_of_scene
 
 
 @pytest.fixture
@@ -95,15 +96,24 @@ def test_only_the_main_object_is_of_the_class(shift):
 
 
 @pytest.fixture(scope="module")
-def open_scenes():
-    rng = np.random.default_rng(5)
-    return [open_scene(rng) for _ in range(20_000)]
+def script():
+    """scripts/demo_clip/captions.py as a module."""
+    spec = importlib.util.spec_from_file_location("captions", ROOT / "scripts/demo_clip/captions.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
-def captions(open_scenes):
+def open_scenes(script):
+    rng = np.random.default_rng(5)
+    return [script.open_scene(rng) for _ in range(20_000)]
+
+
+@pytest.fixture(scope="module")
+def captions(script, open_scenes):
     rng = np.random.default_rng(6)
-    return [caption(scene, rng) for scene in open_scenes]
+    return [script.caption(scene, rng) for scene in open_scenes]
 
 
 def test_held_out_combinations_never_occur_in_open_scenes(open_scenes):

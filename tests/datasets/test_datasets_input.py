@@ -71,7 +71,7 @@ def test_no_split_file(pets):
 def test_the_split_of_another_data_set(pets):
     (pets / "oxford_pets/split_zhou_OxfordPets.json").write_text(json.dumps(made_split("dtd")))
     message = refused(OxfordPets, pets)
-    assert "lists 47 classes, and OxfordPets has 37" in message and REPAIR.format(pets) in message
+    assert "lists 47 classes, but OxfordPets has 37" in message and REPAIR.format(pets) in message
 
 
 def test_images_that_are_missing_are_counted(pets):
@@ -122,7 +122,7 @@ def test_deeply_nested_lists_are_refused(pets):
     assert "is not a split file (RecursionError" in refused(OxfordPets, pets)
     path.write_text(json.dumps(made_split("oxford_pets")))
     (pets / "picks.json").write_text("[" * 200_000)
-    assert "is no list of picks" in refused(OxfordPets, pets, PICKS=str(pets / "picks.json"))
+    assert "is not a list of picks" in refused(OxfordPets, pets, PICKS=str(pets / "picks.json"))
 
 
 def test_other_sizes_than_published_are_said(pets, capsys):
@@ -167,7 +167,7 @@ def test_imagenet_a_with_a_class_missing(big):
     folder = big / "imagenet-adversarial/imagenet-a" / synset(9)
     folder.rename(big / "moved")
     try:
-        assert "lists 199 classes, and ImageNetA has 200" in refused(ImageNetA, big)
+        assert "lists 199 classes, but ImageNetA has 200" in refused(ImageNetA, big)
     finally:
         (big / "moved").rename(folder)
 
@@ -203,7 +203,7 @@ def test_aircraft_with_a_line_that_is_none(tmp_path):
     aircraft_tree(tmp_path, Painter(tmp_path / "sources"))
     path = tmp_path / "fgvc_aircraft/images_variant_val.txt"
     path.write_text(path.read_text() + "../../x A0 / type-0\n")
-    assert "'../../x A0 / type-0' is no image with its variant" in refused(FGVCAircraft, tmp_path)
+    assert "'../../x A0 / type-0' is not an image and its variant" in refused(FGVCAircraft, tmp_path)
     path.write_bytes(b"\xff\xfe")
     assert f"{path} cannot be read" in refused(FGVCAircraft, tmp_path)
     train = tmp_path / "fgvc_aircraft/images_variant_train.txt"

@@ -55,17 +55,17 @@ class Server:
             handler.send_error(self.status if self.status != 200 else 404)
             return
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.ranges else 0
+        end = start + self.cut.pop(0) if self.cut else len(content)
+        self.sent.append(len(content[start:end]))  # before the headers, so that a next request is listed after this one
         handler.send_response(206 if start else 200)
         handler.send_header("Content-Length", str(len(content) - start))
         if start:
             handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         handler.end_headers()
-        end = start + self.cut.pop(0) if self.cut else len(content)
-        self.sent.append(len(content[start:end]))
         try:
             handler.wfile.write(content[start:end])
             if self.gate and end < len(content):
-                self.gate.wait(60)
+                self.gate.wait(300)
         except OSError:
             pass
         handler.close_connection = True
@@ -297,7 +297,7 @@ def test_control_c_keeps_the_part(server, tmp_path):
         while not (any(p.stat().st_size >= CHUNK for p in tmp_path.glob("*.part")) or process.poll() is not None):
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 7
+        assert process.wait(timeout=300) == 7
     server.gate.set()
     part = next(tmp_path.glob("*.part"))
     assert CONTENT.startswith(part.read_bytes()) and not (tmp_path / "data.bin").exists()

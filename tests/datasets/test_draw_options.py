@@ -69,12 +69,12 @@ def test_a_run_with_picks_says_which(pets, picks):  # noqa: F811
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c["train"].pop(), "has 1 training images of class 36, which does not fit DATASET.NUM_SHOTS 2"),
+        (lambda c: c["train"].pop(), "has 1 training images of class 36, which does not match DATASET.NUM_SHOTS 2"),
         (lambda c: c["train"].append(["none.jpg", 3]), "none.jpg is not among the data set's train images"),
         (lambda c: c["train"].__setitem__(0, [c["val"][0][0], 0]), "is not among the data set's train images"),
         (lambda c: c["val"][0].__setitem__(1, 5), "has label 5, but 0 in the data set"),
         (lambda c: c["train"].__setitem__(1, c["train"][0]), "names a train image twice"),
-        (lambda c: c.__setitem__("train", [["a"]]), "is no list of picks"),
+        (lambda c: c.__setitem__("train", [["a"]]), "is not a list of picks"),
     ],
 )
 def test_picks_that_do_not_fit(pets, picks, change, words):  # noqa: F811
@@ -87,7 +87,7 @@ def test_picks_that_do_not_fit(pets, picks, change, words):  # noqa: F811
 @pytest.mark.parametrize("content", ["", "[]", "3", '{"train": {"data": 1}}', "\x80\x04cos\nsystem\n"])
 def test_files_that_are_no_picks(pets, tmp_path, content):  # noqa: F811
     (tmp_path / "no.pkl").write_text(content)
-    assert "is no list of picks" in refused(OxfordPets, pets, PICKS=str(tmp_path / "no.pkl"))
+    assert "is not a list of picks" in refused(OxfordPets, pets, PICKS=str(tmp_path / "no.pkl"))
     assert "cannot be read" in refused(OxfordPets, pets, PICKS=str(tmp_path / "absent.json"))
 
 
@@ -147,4 +147,4 @@ def test_a_run_on_half_of_a_bundle_is_told_apart(tmp_path):
 
 def test_picks_are_not_for_bundles(tmp_path):
     run = run_apart(*bundle_args(bundle_file(tmp_path), tmp_path / "o", "DATASET.PICKS", "x.json"))
-    assert run.returncode == 2 and "DATASET.PICKS names image files, which a bundle has not" in run.stderr
+    assert run.returncode == 2 and "DATASET.PICKS names image files, which a bundle does not have" in run.stderr

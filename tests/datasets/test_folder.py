@@ -98,7 +98,7 @@ def test_a_class_with_one_image_has_it_in_train(tmp_path, capsys):
     assert Counter(item.label for item in data.train_x) == {0: 1, 1: 1, 2: 3}
     assert Counter(item.label for item in data.test) == {1: 1, 2: 1}
     assert "few: 1 of 3 classes have no test images (a)" in capsys.readouterr().out
-    assert "has one image, which leaves none to test on" in refusal(fill(tmp_path / "fewer", a=1, b=1))
+    assert "has one image, which leaves none for the test" in refusal(fill(tmp_path / "fewer", a=1, b=1))
 
 
 def test_classes_json(flat_folder, tiny_clip_folder, tmp_path, monkeypatch):
@@ -140,8 +140,8 @@ def test_hidden_files_other_files_and_suffixes(tmp_path, capsys):
     data = load(folder)
     assert len(data.train_x) + len(data.test) == 10 and data.classnames == ["a", "b"]
     assert capsys.readouterr().out.splitlines() == [
-        "x: 4 entries in class folders are no image (a/deeper, b/movie.mp4, b/notes.txt, 1 more) and left out",
-        "x: 1 image lies in no class folder (loose.png) and left out",
+        "x: left out entries of class folders that are not images: 4 (a/deeper, b/movie.mp4, b/notes.txt, 1 more)",
+        "x: left out images outside class folders: 1 (loose.png)",
     ]
 
 
@@ -173,13 +173,13 @@ def test_the_same_picture_in_two_places_is_warned_of(split_folder, tmp_path, cap
     (split_folder / "train/dog/8.png").write_bytes((split_folder / "train/dog/3.png").read_bytes())  # of one class
     load(split_folder)
     assert capsys.readouterr().out.splitlines() == [
-        "pets: warning: 3 pictures are in more than one part or class (train/cat/0.png = test/cat/9.png, "
-        "train/cat/1.png = train/dog/9.png, train/dog/0.png = val/dog/9.png), which spoils the test; keep one of each"
+        "pets: warning: images in more than one part or class spoil the test: 3 (train/cat/0.png = test/cat/9.png, "
+        "train/cat/1.png = train/dog/9.png, train/dog/0.png = val/dog/9.png); keep one of each"
     ]
     flat = fill(tmp_path / "flat", a=2, b=2)
     (flat / "a/1.png").write_bytes((flat / "a/0.png").read_bytes())  # one of them is to be tested on
     load(flat)
-    assert "flat: warning: 1 picture is in more than one part or class (a/0.png = a/1.png)" in capsys.readouterr().out
+    assert "or class spoil the test: 1 (a/0.png = a/1.png)" in capsys.readouterr().out
 
 
 def test_only_files_of_one_size_are_read(split_folder, monkeypatch):

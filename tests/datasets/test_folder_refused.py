@@ -17,7 +17,7 @@ def test_images_that_come_or_go_are_refused(flat_folder):
     draw(flat_folder / "boots/new.png", 77)
     told = refusal(flat_folder)
     assert "split_seed1_test0.3.json was made, 1 image has appeared (such as boots/new.png)" in told
-    assert "remove the file to split anew" in told
+    assert "remove the file to split again" in told
     for k in (0, 1):
         (flat_folder / f"clogs/{k}.png").unlink()
     assert "and 2 images have disappeared (such as clogs/0.png)" in refusal(flat_folder)
@@ -30,7 +30,7 @@ def test_a_damaged_split_is_refused(flat_folder):
     path = flat_folder / "split_seed1_test0.3.json"
     whole = json.loads(path.read_text())
     path.write_text(json.dumps(whole | {"test": [*whole["test"], whole["train"][0]]}))
-    assert "names an image twice; mend it, or remove it" in refusal(flat_folder)
+    assert "names an image twice; fix it, or remove it" in refusal(flat_folder)
     swapped = {part: [[p, [1, 0, 2][k], "yxz"[k]] for p, k, _ in whole[part]] for part in whole}
     path.write_text(json.dumps(swapped))
     assert "gives boots/" in refusal(flat_folder)
@@ -44,7 +44,7 @@ def test_a_split_that_cannot_be_kept(flat_folder, monkeypatch):
 
     monkeypatch.setattr("ccli.files.atomic.os.replace", refuse)
     told = refusal(flat_folder)
-    assert "the split cannot be kept as" in told and "(Permission denied)" in told
+    assert "the split cannot be written to" in told and "(Permission denied)" in told
     assert "train/CLASS and test/CLASS" in told and not list(flat_folder.glob("*.json"))
 
 
@@ -56,8 +56,8 @@ def test_a_split_that_cannot_be_kept(flat_folder, monkeypatch):
         ({"name": {}}, "there is no 'name'; use names and templates. Did you mean 'names'?"),
         ({"names": ["x"]}, 'write names as {"FOLDER": "display name"}'),
         ({"names": {"boot": "x"}}, "no such class folder. Did you mean 'boots'?"),
-        ({"names": {"boots": " "}}, "the name of 'boots' is ' '; write a word"),
-        ({"names": {"boots": 3}}, "the name of 'boots' is 3; write a word"),
+        ({"names": {"boots": " "}}, "the name of 'boots' is ' '; write one or more words"),
+        ({"names": {"boots": 3}}, "the name of 'boots' is 3; write one or more words"),
         ({"names": {"boots": "Red  shoes"}}, "classes boots and red_shoes are both called 'red_shoes'; give each"),
         ({"templates": "a {}."}, 'write templates as ["a photo of a {}."]'),
         ({"templates": ["a photo."]}, "template 'a photo.': write {} exactly once"),
@@ -80,17 +80,17 @@ def test_names_that_no_list_can_hold(flat_folder, where, name):
         os.mkdir(path)
         path += b"/1.png"
     os.link(flat_folder / "clogs/0.png", path)
-    assert "is not UTF-8 or has a backslash, which no list of images can hold; rename it" in refusal(flat_folder)
+    assert "is not UTF-8 or has a backslash, which lists of images cannot hold; rename it" in refusal(flat_folder)
 
 
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ({}, "no class folders in {}: put the pictures of each class into its own"),
-        ({"a": 3}, "{} has one class folder, a; it takes two or more"),
+        ({}, "no class folders in {}: put the images of each class into a folder"),
+        ({"a": 3}, "{} has one class folder, a; add at least another"),
         ({"a": 3, "b": 2, "c": 0}, "class folder {}/c has no images (jpg, jpeg, png, webp, gif, bmp); add some"),
         ({"train__a": 3, "train__b": 2}, "{} has a train folder and no test folder: add test/CLASS"),
-        ({"train": 3, "bus": 2}, "if train is a class, call its folder otherwise"),
+        ({"train": 3, "bus": 2}, "if train is a class, rename its folder"),
         ({"train__a": 3, "test__a": 2}, "{}/train has one class folder"),
         ({"train__a": 3, "train__b": 1, "test__c": 2}, "class folder {}/test/c has no counterpart in train"),
         ({"train__cats": 3, "train__b": 1, "test__cat": 2}, "move it away. Did you mean 'cats'?"),

@@ -60,7 +60,7 @@ def test_a_damaged_cache_is_made_again(tree, content):
 
 def test_a_folder_that_cannot_be_written_is_listed_all_the_same(tree, capsys):
     found = class_folders(tree / "train", tree / "absent")
-    assert found["a"] == ["x.jpeg"] and "cannot be kept" in capsys.readouterr().out
+    assert found["a"] == ["x.jpeg"] and "cannot be cached" in capsys.readouterr().out
 
 
 def test_no_folder(tmp_path):

@@ -18,28 +18,33 @@ from ccli.errors import CcliError
 from ccli.features.encoder import FeatureEncoder
 from ccli.features.row_store import RowStore
 
-# Encodes a folder of images, slowly; logs each batch; `hang` stops for ever before the third block is moved into place.
+# Encodes a folder of images; logs each batch. `hang` is "encoding" or "moving": stops for ever at the third block; or
+# "meeting": encodes slowly, and once two workers have begun.
 WORKER = """
-import hashlib, os, sys, time
+import glob, hashlib, os, sys, time
 from pathlib import Path
 import torch
 from ccli.clip.model import FrozenClip
 from ccli.features.encoder import FeatureEncoder
 
-clip, images, store, log, pause, hang = sys.argv[1:]
+clip, images, store, log, hang = sys.argv[1:]
 torch.set_num_threads(1)
-encode, replace, moved = FrozenClip.encode_image, os.replace, []
+encode, replace, moved, begun = FrozenClip.encode_image, os.replace, [], []
 
 def slow_encode(self, batch):
     with open(log, "a") as file:
         file.write(f"{len(torch.unique(batch, dim=0))}\\n")
-    time.sleep(float(pause))
+    begun.append(batch)
+    while hang == "encoding" and len(begun) > 2 or hang == "meeting" and len(glob.glob(log + ".*")) < 2:
+        time.sleep(0.01)
+    if hang == "meeting":
+        time.sleep(0.5)
     return encode(self, batch)
 
 def replace_two(source, target):
     if str(target).endswith(".safetensors"):
         moved.append(target)
-        while hang == "hang" and len(moved) > 2:
+        while hang == "moving" and len(moved) > 2:
             time.sleep(1)
     replace(source, target)
 
@@ -47,12 +52,13 @@ FrozenClip.encode_image, os.replace = slow_encode, replace_two
 features = FeatureEncoder(FrozenClip(clip), store, images)
 print("ready", flush=True)
 sys.stdin.readline()
+Path(f"{log}.{os.getpid()}").touch()
 print(hashlib.sha256(features.images(sorted(Path(images).iterdir())).numpy().tobytes()).hexdigest())
 """
 
 
-def start(clip, images, store, log, pause="0", hang=""):
-    arguments = [sys.executable, "-c", WORKER, clip, images, store, log, pause, hang]
+def start(clip, images, store, log, hang):
+    arguments = [sys.executable, "-c", WORKER, clip, images, store, log, hang]
     return subprocess.Popen(
         list(map(str, arguments)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -66,7 +72,7 @@ def partials(root: Path) -> list[Path]:
     return sorted(root.rglob("*.part"))
 
 
-def wait_until(condition, process, seconds=60):
+def wait_until(condition, process, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None and time.monotonic() < end
@@ -75,13 +81,13 @@ def wait_until(condition, process, seconds=60):
 
 def test_two_processes_encode_each_image_once_and_agree(tiny_clip, tiny_clip_folder, many_images, tmp_path):
     store, log, images = tmp_path / "store", tmp_path / "log", many_images[0].parent
-    both = [start(tiny_clip_folder, images, store, log, pause="0.2") for _ in range(2)]
+    both = [start(tiny_clip_folder, images, store, log, "meeting") for _ in range(2)]
     for process in both:
         assert process.stdout.readline() == "ready\n"
     for process in both:
         process.stdin.write("go\n")
         process.stdin.flush()
-    out, said = zip(*(process.communicate(timeout=60) for process in both))
+    out, said = zip(*(process.communicate(timeout=300) for process in both))
     assert [process.returncode for process in both] == [0, 0]
     assert "waiting for it" in said[0] + said[1]  # the two did meet
     digests = {text.splitlines()[-1] for text in out}
@@ -94,8 +100,7 @@ def test_two_processes_encode_each_image_once_and_agree(tiny_clip, tiny_clip_fol
 @pytest.mark.parametrize("moment", ["encoding", "moving"])
 def test_a_kill_loses_the_batch_in_flight_alone(tiny_clip, tiny_clip_folder, many_images, tmp_path, encoded, moment):
     store, log, images = tmp_path / "store", tmp_path / "log", many_images[0].parent
-    pause, hang = ("0", "hang") if moment == "moving" else ("0.6", "")
-    with start(tiny_clip_folder, images, store, log, pause, hang) as process:
+    with start(tiny_clip_folder, images, store, log, moment) as process:
         process.stdin.write("go\n")
         process.stdin.flush()
         if moment == "moving":  # two blocks are there, the third is written beside

@@ -11,11 +11,11 @@ from helpers import ROOT, unit_rows
 from PIL import Image
 
 from ccli.concepts.gallery import Concepts
-from ccli.datasets.scenes.captions import all_words, kinds_of_words, words_of_scene
 from ccli.datasets.scenes.classes import CLASSES
 from ccli.datasets.scenes.render import render
 from ccli.datasets.scenes.sample import class_scene, generator
 from ccli.datasets.scenes.truth import words_of_images
+from ccli.datasets.scenes.words import all_words, kinds_of_words, words_of_scene
 from ccli.errors import CcliError
 from ccli.inference.classifier import Classifier
 from ccli.inference.saving import save
