@@ -21,7 +21,7 @@ def setup_cfg(args: argparse.Namespace):
     from dassl.config import get_cfg_default
 
     cfg = get_cfg_default()
-    for package in ("ccli.trainers", "ccli.datasets"):
+    for package in ("ccli.trainers", "ccli.datasets.common", "ccli.datasets"):
         for module in import_all(package):
             getattr(module, "extend_cfg", lambda cfg: None)(cfg)
     for path in (args.dataset_config_file, args.config_file):
