@@ -114,14 +114,14 @@ def main(argv: list[str], prog: str) -> int:
 
     plan = Plan(runs_of(grid))
     missing, problems = missing_images(plan.to_do)
-    print_plan(plan, missing, problems, sys.stdout if args.dry_run else sys.stderr)
+    plan.refuse(problems)
+    print_plan(plan, missing, sys.stdout if args.dry_run else sys.stderr)
     if args.dry_run:
         return 0
-    carried_out = carry_out(plan.to_do, missing, args.jobs, args.threads, args.ray, args.gpus) if plan.to_do else []
-    outcomes = plan.refused + carried_out
+    outcomes = carry_out(plan.to_do, missing, args.jobs, args.threads, args.ray, args.gpus) if plan.to_do else []
     print_end(plan, outcomes)
     print_table(plan, outcomes, args.against)
-    return 1 if any(outcome.error for outcome in outcomes) else 0
+    return 1 if plan.refused or any(outcome.error for outcome in outcomes) else 0
 
 
 def _refuse_unusable(output: Path) -> None:

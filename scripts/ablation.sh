@@ -8,9 +8,9 @@ Usage: bash scripts/ablation.sh DATASET SHOTS [CFG]
 
   DATASET, SHOTS, CFG  as for scripts/ccli/main.sh, but SHOTS is one number
 
-Sweeps over what images are compared with (the controls), the number of concepts, the images behind one, each added part on
-and off, and the weight of the concept branch; then prints one table, and writes OUT/DATASET/CCLI/ablation_CFG_SHOTSshots.pdf
-and .png. On concept_shapes, whose pictures are known, also how many of a concept's images hold the part that it names.
+Sweeps over the source of concepts (the controls), the number of concepts, the images per concept, each added part on and off,
+and the weight of the concept branch; then prints one table, and writes OUT/DATASET/CCLI/ablation_CFG_SHOTSshots.pdf and .png.
+On concept_shapes, whose parts are known, also prints how many of a concept's images hold the part that it names.
 
 Environment: DATA OUT SEEDS JOBS as for scripts/<method>/main.sh
 USAGE
@@ -41,7 +41,7 @@ vary TRAINER.CCLI.CRITERION accuracy
 vary PROTOCOL fixed TRAINER.CCLI.ALPHA 0.25,0.5,2.0
 [[ $dataset == *.npz ]] || vary FEATURES.CROPS 0
 folder=$out/$name/CCLI
-"$python" -m experiments.ablation "$folder" "$cfg" "$shots"
+"$python" -m ccli ablation "$folder" "$cfg" "$shots"
 [ "$name" = concept_shapes ] || exit 0
 echo
 "$python" -m experiments.concept_quality --to "$folder/concept_quality_${cfg}_${shots}shots.md" \

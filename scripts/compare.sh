@@ -7,7 +7,7 @@ usage() {
 Usage: bash scripts/compare.sh DATASET SHOTS [CFG]
 
 Runs every method below on one data set, on the same shots, features and seeds, and prints one table: mean and standard
-deviation over seeds, best in bold, the difference to CCLI. What is done is skipped, so the same command goes on.
+deviation over seeds, best in bold, the difference to CCLI. Finished runs are skipped, so the same command resumes.
 
   DATASET  stem of a yaml in configs/datasets (concept_shapes ...), or the path of a feature bundle (.npz; without CoOp,
            which needs images and a text tower) or of a folder with a folder of pictures for each class

@@ -6,13 +6,13 @@ usage() {
     cat <<'USAGE'
 Usage: bash scripts/download.sh DATASET ...|all
 
-  DATASET  such as eurosat oxford_pets (`python download.py --help` lists them); all of them are some 65 GB,
-           ImageNet apart
+  DATASET  such as eurosat oxford_pets (`python download.py --help` lists them); all of them take about 65 GB,
+           without ImageNet
 
 Environment: DATA    folder of the data sets (default: data)
              MIRROR  base URL of a mirror of your own, tried first
 
-What is there is skipped and what was interrupted is resumed. One that fails does not stop the others.
+Files that are there are skipped, interrupted downloads resumed. A failure does not stop the other data sets.
 USAGE
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A classifier from a folder of one's own pictures: fitted, tried on the test pictures, explained, exported, as a page.
+# A classifier from a folder of your own pictures: trained, tested, explained, exported, and a page on it.
 set -euo pipefail
 
 usage() {
@@ -7,7 +7,7 @@ usage() {
 Usage: bash scripts/own_images.sh PICTURES [SHOTS] [CFG]
 
   PICTURES  a folder with train/CLASS/* and test/CLASS/*, or CLASS/* alone, which is then split (DATASETS.md)
-  SHOTS     training pictures per class; -1, the default, takes them all
+  SHOTS     training pictures per class; -1, the default, takes all
   CFG       stem of a yaml in configs/trainers/CCLI (default: vit_b16, whose weights are downloaded on first use)
 
 Environment: OUT   where everything goes (default: output), in OUT/NAME

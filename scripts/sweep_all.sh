@@ -7,17 +7,17 @@ usage() {
 Usage: bash scripts/sweep_all.sh [CFG] [further arguments of sweep.py]
 
 Runs all methods on the 11 few-shot data sets with 1, 2, 4, 8 and 16 shots, then domain generalisation (trained on ImageNet
-with 16 shots, tested on V2, Sketch, A and R). Ends with the table and a page, OUT/report.html. What is done is skipped, and
-data sets that are not there are named, so the same command goes on as data sets are added.
+with 16 shots, tested on V2, Sketch, A and R). Ends with the table and a page, OUT/report.html. Finished runs are skipped and
+missing data sets are named, so repeat the command as data sets are added.
 
   CFG      stem of a yaml that every method has: rn50 (default), rn101, vit_b32, vit_b16
   e.g.     bash scripts/sweep_all.sh vit_b16 --jobs 4
            bash scripts/sweep_all.sh rn50 --dry-run
 
 Environment: DATA OUT SEEDS ARGS VARIANT JOBS as for scripts/<method>/main.sh
-             DATASETS, SHOTS  others than all ("dtd eurosat", "1 16")
-             TRAINERS         others than all ("ZeroshotCLIP CCLI")
-             SOURCE, TARGETS  of domain generalisation, where not ImageNet and its four
+             DATASETS, SHOTS  instead of all ("dtd eurosat", "1 16")
+             TRAINERS         instead of all ("ZeroshotCLIP CCLI")
+             SOURCE, TARGETS  of domain generalisation, instead of ImageNet and its four
 USAGE
 }
 

@@ -17,8 +17,9 @@ from ccli.errors import CcliError
 from ccli.features.bundles import read_bundle
 from ccli.features.decoding import BENCHMARK
 from ccli.features.encoder import BATCH
-from ccli.sweeps.execute import train_script
+from ccli.sweeps.config import setup_cfg
 from ccli.sweeps.plan import Run
+from ccli.sweeps.run import arguments
 
 SHARE = 256  # encodings that one task of a cluster is given, at least: it has to load the model first
 
@@ -31,31 +32,33 @@ class Missing(NamedTuple):
     views: tuple  # () for the images as they are, or (number of views, their share of the area)
 
 
-def missing_images(runs: Sequence[Run]) -> tuple[list[Missing], dict[str, str]]:
-    """What is to be encoded before all runs can start, and data set -> why that is not known (its runs will fail).
+def missing_images(runs: Sequence[Run]) -> tuple[list[Missing], dict[Path, str]]:
+    """What is to be encoded before all runs can start, and folder -> why its run cannot be made.
 
-    A data set that some trainers cannot learn from is named with each of these.
+    Errors other than CcliError are left to the runs, which keep their traceback.
     """
-    wanted: dict[tuple, tuple[Run, object, dict[str, None]]] = {}  # (encoder, views) -> run, encoder, paths
+    wanted: dict[tuple, tuple[list[Run], object, dict[str, None]]] = {}  # (encoder, views) -> users, encoder, paths
     untrainable = _untrainable(runs)
-    problems = {f"{dataset} with {trainer}": why for (dataset, trainer), why in untrainable.items()}
+    problems = {run.folder: untrainable[key] for run in runs if (key := (run.dataset, run.trainer)) in untrainable}
     drawn: dict[tuple, object] = {}
-    able = [run for run in runs if (run.dataset, run.trainer) not in untrainable]
+    able = [run for run in runs if run.folder not in problems]
     calls = sorted((c for run in able for c in run.calls()), key=lambda c: (c.dataset, c.shots, c.seed))
     for call in tqdm(calls, desc="Looking for features", leave=False, disable=len(calls) < 100 or None):
-        if call.dataset in problems:
-            continue
         try:
             for encoder, paths, views in _wanted(call, drawn):
-                wanted.setdefault((id(encoder), views), (call, encoder, {}))[2].update(dict.fromkeys(paths))
-        except Exception as error:  # the runs will meet it again, and keep its traceback
-            problems[call.dataset] = f"{'' if isinstance(error, CcliError) else type(error).__name__ + ': '}{error}"
-    found = []
-    for (_, views), (call, encoder, paths) in wanted.items():
-        try:
-            found.append(Missing(call, encoder.missing(list(paths), *views), views))
+                users, _, all_paths = wanted.setdefault((id(encoder), views), ([], encoder, {}))
+                users.append(call)
+                all_paths.update(dict.fromkeys(paths))
         except CcliError as error:
-            problems[call.dataset] = str(error)
+            problems[call.folder] = str(error)
+        except Exception:
+            continue
+    found = []
+    for (_, views), (users, encoder, paths) in wanted.items():
+        try:
+            found.append(Missing(users[0], encoder.missing(list(paths), *views), views))
+        except CcliError as error:
+            problems |= {call.folder: str(error) for call in users}
     return [item for item in found if item.paths], problems
 
 
@@ -66,38 +69,42 @@ def _untrainable(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
 
     from ccli.trainers.common.classes import check_trainable
 
-    train, found = train_script(), {}
+    found = {}
     for (dataset, trainer), run in {(run.dataset, run.trainer): run for run in runs}.items():
-        cfg = train.setup_cfg(train.arguments(list(run.argv)))
+        cfg = setup_cfg(arguments(run.argv))
         try:
             check_trainable(dataset, DATASET_REGISTRY.get(cfg.DATASET.NAME), TRAINER_REGISTRY.get(trainer))
         except CcliError:
-            found[dataset, trainer] = "it is for evaluation only; give it to --targets, beside its source"
+            found[dataset, trainer] = f"{dataset} is for evaluation only; give it to --targets, beside its source"
     return found
 
 
 def _wanted(call: Run, drawn: dict[tuple, object]):
-    """(encoder, paths, views) of one call of train.py; `drawn` keeps the data set of the call before."""
+    """(encoder, paths, views) of one call of train.py; `drawn` keeps the data set, or its error, of the call before."""
     from dassl.data.datasets import build_dataset
     from dassl.engine import TRAINER_REGISTRY
 
     from ccli.trainers.common.base import FeatureTrainer
     from ccli.trainers.common.feature_source import ImageSource
 
-    train = train_script()
-    cfg = train.setup_cfg(train.arguments(list(call.argv)))
+    cfg = setup_cfg(arguments(call.argv))
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     if cfg.DATASET.NAME == "FeatureBundle":
         if not Path(cfg.DATASET.BUNDLE).is_file():
             read_bundle(cfg.DATASET.BUNDLE)  # which says what is wrong
         return
-    if not issubclass(trainer, FeatureTrainer):
-        return
     key = (str(cfg.DATASET), cfg.SEED)
     if key not in drawn:
         drawn.clear()
         with redirect_stdout(StringIO()):
-            drawn[key] = build_dataset(cfg)
+            try:
+                drawn[key] = build_dataset(cfg)
+            except CcliError as error:
+                drawn[key] = error
+    if isinstance(drawn[key], CcliError):
+        raise drawn[key]
+    if not issubclass(trainer, FeatureTrainer):
+        return
     source = ImageSource(cfg, drawn[key], torch.device("cpu"))
     for paths, views in source.wanted(trainer, "--eval-only" not in call.argv):
         yield source.encoder, paths, views
@@ -121,8 +128,7 @@ def encode(missing: Missing, lock: str) -> None:
 
     from ccli.trainers.common.feature_source import ImageSource
 
-    train = train_script()
-    cfg = train.setup_cfg(train.arguments(list(missing.run.argv)))
+    cfg = setup_cfg(arguments(missing.run.argv))
     decoding = getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "decoding", BENCHMARK)
     device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
     encoder = ImageSource(cfg, SimpleNamespace(classnames=(), decoding=decoding), device, lock).encoder

@@ -31,11 +31,6 @@ class Outcome(NamedTuple):
     traced: bool = False  # whether the folder's failed.txt has a traceback
 
 
-def train_script():
-    """The module of one run."""
-    return one_run
-
-
 def execute(run: Run) -> list[Outcome]:
     """Train, then evaluate; what follows a failure is not attempted."""
     outcomes: list[Outcome] = []

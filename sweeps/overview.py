@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
@@ -43,20 +44,29 @@ class Plan:
                 self.to_do.append(run)
                 self.unfinished += folder_state(run.folder).state is State.UNFINISHED
 
+    def refuse(self, problems: dict[Path, str]) -> None:
+        """Take out runs, and evaluations of runs, that cannot be made. `problems`: their output folders -> why."""
+        to_do = []
+        for run in self.to_do:
+            bad = [call for call in run.calls() if call.folder in problems and not holds_its_record(call)]
+            if run.folder in (call.folder for call in bad):
+                bad = bad[:1]  # its evaluations go with it
+            else:
+                to_do.append(run._replace(tests=tuple(test for test in run.tests if test not in bad)))
+            self.refused += [Outcome(call.name, call.folder, problems[call.folder]) for call in bad]
+        self.to_do = to_do
 
-def print_plan(plan: Plan, missing: Sequence[Missing], problems: dict[str, str], file: TextIO) -> None:
-    """How many runs, how long they may take, what is to be encoded; on stdout also every folder that is to do."""
+
+def print_plan(plan: Plan, missing: Sequence[Missing], file: TextIO) -> None:
+    """Print how many runs there are, how long they may take and the images to encode; on stdout every folder, too."""
     import tabulate
 
     heads = ["trainer", "runs", "done", "to do", "time"]
     print(tabulate.tabulate(_lines(plan), heads, disable_numparse=True), file=file)
-    for why, count in Counter(outcome.error for outcome in plan.refused).items():
-        print(f"{count} runs cannot be made: {why}", file=file)
+    _print_refused(plan, file)
     for item in missing:
         views = f"{item.views[0]} views each of " if item.views else ""
         print(f"to be encoded first: {views}{len(item.paths):,} images ({item.run.dataset}, {item.run.cfg})", file=file)
-    for dataset, problem in problems.items():
-        print(f"{dataset} cannot be run: {problem}", file=file)
     if plan.unfinished:
         print(f"{plan.unfinished} unfinished runs are resumed", file=file)
     if file is sys.stdout:
@@ -64,12 +74,17 @@ def print_plan(plan: Plan, missing: Sequence[Missing], problems: dict[str, str],
             print(call.folder)
 
 
+def _print_refused(plan: Plan, file: TextIO) -> None:
+    for why, count in Counter(outcome.error for outcome in plan.refused).items():
+        print(f"{count} run{'s' if count > 1 else ''} cannot be made: {why}", file=file)
+
+
 def _lines(plan: Plan) -> list[list]:
     """A line for each trainer; its time is what is left by what finished runs took, without encoding."""
     known, done = known_seconds(plan.done), set(plan.done)
     counted: dict[str, Counter] = defaultdict(Counter)
     for run in plan.runs:
-        counted[run.trainer].update({"runs": 1, "done": run in done})
+        counted[run.trainer].update({"runs": 1, "done": int(run in done)})
     for run in plan.to_do:
         seconds = known.get((run.trainer, run.dataset, run.shots)) or known.get((run.trainer,))
         counted[run.trainer].update({"to do": 1, "unknown": seconds is None, "seconds": seconds or 0})
@@ -100,10 +115,15 @@ def _time(seconds: float) -> str:
 
 
 def print_end(plan: Plan, outcomes: Sequence[Outcome]) -> None:
-    """How the sweep ended, and every failure by its folder."""
+    """Print how the sweep ended: its failures by their folders, and again the runs that could not be made.
+
+    Args:
+        outcomes: of the runs that were attempted.
+    """
     failed = [outcome for outcome in outcomes if outcome.error]
-    now = len(outcomes) - len(failed)
-    print(f"{len(plan.done)} done before, {now} done now, {len(failed)} failed", file=sys.stderr)
+    now, in_vain = len(outcomes) - len(failed), len(failed) + len(plan.refused)
+    print(f"{len(plan.done)} done before, {now} done now, {in_vain} failed", file=sys.stderr)
+    _print_refused(plan, sys.stderr)
     for outcome in failed:
         where = f"; the traceback is in {FAILURE} there" if outcome.traced else ""
         print(f"{outcome.folder}: {outcome.error}{where}", file=sys.stderr)

@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
-# CCLI beside its controls: what the images are compared with is changed, everything else stays.
-#   bash scripts/ccli/controls.sh DATASET SHOTS [CFG]      as scripts/ccli/main.sh, but VARIANT is the control's name
+# CCLI beside its controls: images are compared with something else, everything else stays. One table.
+#   bash scripts/ccli/controls.sh DATASET SHOTS [CFG]      as scripts/ccli/main.sh; runs go to CFG_SHOTSshots/SOURCE-...
+# SOURCE: visual (CCLI itself), text, random, images, features, none (class texts alone).
 set -euo pipefail
-here=$(dirname "$0")
-for source in visual text random images features; do
-    ARGS="TRAINER.CCLI.SOURCE $source ${ARGS:-}" VARIANT=$source bash "$here/main.sh" "$@"
-done
+ARGS="TRAINER.CCLI.SOURCE visual,text,random,images,features,none ${ARGS:-}" exec bash "$(dirname "$0")/main.sh" "$@"

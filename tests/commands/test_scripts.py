@@ -10,13 +10,13 @@ from helpers import ROOT, bundle_args, bundle_file, run_here
 from ccli.results.records import read_record, same_record
 
 
-def main_sh(method, *args, cwd, **env):
-    """scripts/<method>/main.sh with its output in a file that held a line before: (exit status, that file, stderr)."""
+def main_sh(method, *args, cwd, name="main", **env):
+    """scripts/<method>/<name>.sh, its output added to a file that holds a line: (exit status, that file, stderr)."""
     log = cwd / "screen.txt"
     log.write_text("a line of the user\n")
     environment = os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "OUT": "runs", "SEEDS": "1 2"} | env
     with open(log, "a") as file:
-        command = ["bash", str(ROOT / f"scripts/{method}/main.sh"), *map(str, args)]
+        command = ["bash", str(ROOT / f"scripts/{method}/{name}.sh"), *map(str, args)]
         done = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment)
     return done.returncode, log.read_text(), done.stderr
 
@@ -55,6 +55,18 @@ def test_other_options_in_the_same_folder_are_refused(tmp_path):
     bundle_file(tmp_path, width=24)  # another bundle under the same name
     status, _, stderr = main_sh("ccli", bundle, 4, cwd=tmp_path, SEEDS="1")
     assert status == 1 and "DATASET.BUNDLE" in stderr.splitlines()[-1]
+
+
+def test_all_controls_in_one_table(tmp_path):
+    bundle_file(tmp_path)
+    status, text, stderr = main_sh("ccli", "tiny.npz", 4, cwd=tmp_path, name="controls", SEEDS="1")
+    assert status == 0, stderr
+    rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| CCLI ")]
+    controls = ("visual", "text", "random", "images", "features", "none")
+    assert len(rows) == len(controls) and all(any(f"SOURCE-{x}" in row for row in rows) for x in controls), text
+    for control in controls:
+        record = read_record(tmp_path / f"runs/tiny/CCLI/rn50_4shots/SOURCE-{control}/seed1")
+        assert record["config"]["TRAINER"]["CCLI"]["SOURCE"] == control
 
 
 @pytest.mark.parametrize("args", [("tiny.npz", "3.5"), ("tiny.npz", ""), ("tiny.npz",), ("tiny.npz", "4", "rn50", "x")])

@@ -31,9 +31,10 @@ def imports_of(script: str, *words) -> tuple[int, set[str]]:
     return done.returncode, set(done.stderr.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("name", startup.SCRIPTS)
+@pytest.mark.parametrize("name", [*startup.SCRIPTS, "explain", "export", "ablation"])
 def test_help_comes_without_torch(name):
-    code, modules = imports_of(f"{name}.py", "--help")
+    words = [f"{name}.py"] if name in startup.SCRIPTS else ["ccli/__main__.py", name]
+    code, modules = imports_of(*words, "--help")
     assert code == 0 and "argparse" in modules
     assert not modules & {"torch", "numpy", "dassl", "ccli.trainers", *UNUSED}
 

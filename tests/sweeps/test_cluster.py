@@ -272,7 +272,8 @@ def test_failures_stay_in_their_folders(tmp_path, sweeping, head, second):
     assert "1 done now, 5 failed" in error and "Traceback" not in error
     failed = {path.parent.relative_to(tmp_path / "ray"): path for path in (tmp_path / "ray").rglob(FAILURE)}
     place = "{}/GDA/rn50_2shots/seed{}"
-    expected = {("tiny", 2): "died 4 times", **{(name, seed): name for name in ("gone", "dtd") for seed in (1, 2)}}
+    expected = {("tiny", 2): "died 4 times"}
+    assert all(re.search(f"^2 runs cannot be made: .*{name}", error, re.M) for name in ("gone", "dtd"))
     assert failed.keys() == {Path(place.format(*key)) for key in expected}
     for key, words in expected.items():
         path = failed[Path(place.format(*key))]

@@ -69,14 +69,36 @@ def test_a_dry_run_names_what_cannot_be_run(tmp_path):
     done = sweep(*argv, "--output", "runs", "--dry-run", cwd=tmp_path)
     lines = done.stdout.splitlines()
     assert done.returncode == 0 and [line.split()[:4] for line in lines[2:4]] == [
-        ["ZeroshotCLIP", "8", "0", "4"], ["GDA", "8", "0", "4"],
+        ["ZeroshotCLIP", "8", "0", "2"], ["GDA", "8", "0", "0"],
     ]  # fmt: skip
     bundles = f"{tmp_path}/a/tiny.npz and {tmp_path}/b/tiny.npz"
     assert f"8 runs cannot be made: two runs claim this folder: those of {bundles}; rename a bundle" in lines
-    (gone,) = [line for line in lines if line.startswith("gone cannot be run: ")]
-    assert f"{tmp_path}/gone.npz" in gone
-    assert "concept_shapes_r with GDA cannot be run: it is for evaluation only; give it to --targets" in done.stdout
-    assert not any(line.startswith("concept_shapes_r with Zero") for line in lines)
+    (gone,) = [line for line in lines if f"no bundle at {tmp_path}/gone.npz" in line]
+    assert gone.startswith("4 runs cannot be made: ")
+    assert "2 runs cannot be made: concept_shapes_r is for evaluation only; give it to --targets" in done.stdout
+
+
+def test_what_is_missing_is_named_once_and_the_rest_goes_on(tmp_path):
+    """A bundle that is not there: as a data set, and as a target of runs that can be made."""
+    bundle_file(tmp_path)
+    argv = ("--datasets", "tiny.npz", "gone.npz", "--trainers", "GDA", "ZeroshotCLIP", "--shots", 4, "--seeds", 1, 2)
+    done = sweep(*argv, "--output", "runs", cwd=tmp_path)
+    assert done.returncode == 1 and "0 done before, 4 done now, 4 failed" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"4 runs cannot be made: no bundle at {tmp_path}/gone.npz")
+    assert done.stderr.count("cannot be made") == 2 and not (tmp_path / "runs/gone").exists()  # before, and at the end
+    argv = (*GDA, "--seeds", 3, "--targets", "gone.npz")
+    done = sweep(*argv, cwd=tmp_path)
+    assert done.returncode == 1 and "0 done before, 1 done now, 1 failed" in done.stderr
+    assert "1 run cannot be made: no bundle" in done.stderr and (tmp_path / "runs/tiny/GDA/rn50_4shots/seed3").is_dir()
+
+
+def test_a_backbone_that_is_missing_stops_its_own_runs_alone(few_pictures):
+    argv = ("--datasets", "concept_shapes", "--trainers", "ZeroshotCLIP", "--shots", 1, "--seeds", 1, 2)
+    grid = (*argv, "--output", "runs", "MODEL.BACKBONE.NAME", "demo-clip,RN50")
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(few_pictures / "hub"), "XDG_CACHE_HOME": str(few_pictures / "c")}
+    done = sweep(*grid, cwd=few_pictures, **offline)
+    assert done.returncode == 1 and "2 done now, 2 failed" in done.stderr
+    assert "2 runs cannot be made: the weights of RN50-quickgelu (openai) are not on this machine" in done.stderr
 
 
 def test_an_output_that_cannot_be_written_to(tmp_path):
