@@ -1,8 +1,8 @@
 """A classifier in a folder: classifier.json, and its tensors in classifier.safetensors. Enough by themselves.
 
 The json is written last, and names the tensors by their SHA-256, so that the two belong together; it ends with a digest
-of itself, which those of older versions lack. Nothing is unpickled, and of the code only the modules of ccli.methods
-are named.
+of itself, which those of older versions lack. Nothing is unpickled. The head is of a module of ccli.methods, or of a
+plugin that the user has named (ccli.plugins); no file can have another module imported.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import pkgutil
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 
-from ccli import methods
+from ccli import methods, plugins
 from ccli.concepts.gallery import Concepts
 from ccli.errors import CcliError, first_line
 from ccli.features.encoder import ImageSpec
@@ -41,14 +42,14 @@ def save(classifier: Classifier, folder: str | Path) -> None:
     """Write a classifier into a folder, which is made if absent; one that is there is replaced.
 
     Raises:
-        CcliError: its head is of no module of ccli.methods, or the disk refuses.
+        CcliError: its head is neither of ccli.methods nor of a plugin, or the disk refuses.
     """
     from safetensors.torch import save as to_bytes
 
     head = _plain(classifier.head)
     module = module_of(head)
     if not module:
-        raise CcliError(f"a {type(head).__name__} cannot be saved: it is none of the heads of ccli.methods")
+        raise CcliError(f"a {type(head).__name__} cannot be saved: it is neither of ccli.methods nor of a plugin")
     tensors = {f"head.{name}": x for name, x in head.state_dict().items()}
     facts: dict[str, Any] = {
         "version": VERSION, "head": module, "method": classifier.method, "classnames": list(classifier.classnames),
@@ -101,13 +102,24 @@ def load_run(folder: str | Path, device: str | torch.device = "cpu", backbone: s
 
 
 def module_of(head: torch.nn.Module) -> str:
-    """The name of the module of ccli.methods that a head is of, "" where it is of none that can be loaded again."""
-    name = type(head).__module__.rpartition(".")[2]
-    return name if name in _known() and type(head).__module__ == f"{methods.__name__}.{name}" else ""
+    """The name of a head's module in ccli.methods, or its full name in a plugin; "" where it cannot be loaded again."""
+    full = type(head).__module__
+    name = full.removeprefix(f"{methods.__name__}.")
+    return name if name in _known() or plugins.is_plugin(full) else ""
 
 
 def _known() -> set[str]:
     return {one.name for one in pkgutil.iter_modules(methods.__path__)}
+
+
+def _module(name: str) -> ModuleType:
+    """The module that `module_of` named: only of ccli.methods, or of a plugin that the user has named."""
+    if name in _known():
+        return import_module(f"{methods.__name__}.{name}")
+    if "." in name and plugins.is_plugin(name):
+        return import_module(name)
+    remedy = f"name its package in {plugins.VARIABLE}, or make the run again" if "." in name else "make the run again"
+    raise CcliError(f"{FACTS} names a head {name!r}, which is not in ccli.methods; {remedy}")
 
 
 def _plain(head: torch.nn.Module) -> torch.nn.Module:
@@ -165,11 +177,10 @@ def _built(facts: dict[str, Any], tensors: dict[str, torch.Tensor], device, back
     def part(name: str) -> dict[str, torch.Tensor]:
         return {key.removeprefix(name): x for key, x in tensors.items() if key.startswith(name)}
 
-    if facts["head"] not in _known():
-        raise CcliError(f"{FACTS} names a head {facts['head']!r}, which is none of ccli.methods; make the run again")
+    module = _module(facts["head"])
     check_facts(facts)
     check_tensors(tensors, facts)
-    head = import_module(f"{methods.__name__}.{facts['head']}").from_state(part("head."))
+    head = module.from_state(part("head."))
     concepts, examples, images = facts.get("concepts"), facts.get("examples"), facts["images"]
     if images is not None:
         images = ImageSpec(**images | {"crop": tuple(images["crop"])} | ({"backbone": backbone} if backbone else {}))

@@ -22,7 +22,8 @@ from ccli.fitting.losses import head_loss
 from ccli.fitting.training import at, step, train
 from ccli.results.identity import folder_state
 from ccli.results.methods import Method
-from ccli.results.records import PROTOCOLS, write_record
+from ccli.results.records import write_record
+from ccli.results.schema import PROTOCOLS
 from ccli.trainers.common.checkpoints import (
     HEAD,
     ODD,

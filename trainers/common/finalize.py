@@ -77,7 +77,8 @@ class Confidence:
 def write_classifier(trainer) -> None:
     """Leave what `ccli.load_run` reads, or say why not."""
     if not saving.module_of(trainer.head):
-        print(f"No classifier is written: the head, a {type(trainer.head).__name__}, is none of ccli.methods")
+        kind = type(trainer.head).__name__
+        print(f"No classifier is written: the head, a {kind}, is neither of ccli.methods nor of a plugin")
         return
     source, dataset, task = trainer.source, trainer.dm.dataset, trainer.task
     saving.save(
