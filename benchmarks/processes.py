@@ -62,12 +62,16 @@ def measured(run: Run, **env: str) -> Measured:
     return Measured(read_record(run.folder), seconds, memory)
 
 
+def sweep_arguments(grid: Grid) -> list[str]:
+    """sweep.py's flags for a grid's data sets, trainers, shots, seeds, root and output."""
+    several = {"datasets": grid.datasets, "trainers": grid.trainers, "shots": grid.shots, "seeds": grid.seeds}
+    words = [word for name, values in several.items() for word in (f"--{name}", *map(str, values))]
+    return [*words, "--root", grid.root, "--output", str(grid.output)]
+
+
 def swept(grid: Grid) -> tuple[float, dict[str, float]]:
     """Seconds of one sweep.py, and those of each of its runs by name."""
-    several = {"datasets": grid.datasets, "trainers": grid.trainers, "shots": grid.shots, "seeds": grid.seeds}
-    argv = ["--root", grid.root, "--output", str(grid.output)]
-    for name, values in several.items():
-        argv += [f"--{name}", *map(str, values)]
-    seconds, done = timed(lambda: subprocess.run(script("sweep", argv), check=True, capture_output=True, text=True))
+    command = script("sweep", sweep_arguments(grid))
+    seconds, done = timed(lambda: subprocess.run(command, check=True, capture_output=True, text=True))
     runs = re.findall(r"^(.+): [\d.]+ % \(([\d.]+) s\)$", done.stderr, re.MULTILINE)
     return seconds, {name: float(took) for name, took in runs}
