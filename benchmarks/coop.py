@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.console import parser
-from benchmarks.generated import untrained_clip
+from benchmarks.generated import untrained
 from benchmarks.timing import fastest
 from ccli.clip.model import FrozenClip
 from ccli.fitting.training import step
@@ -82,7 +82,7 @@ def main() -> None:
     names = names_of_caltech101()[: args.classes]
     print(f"{args.architecture}, {len(names)} classes, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as place:
-        clip = untrained_clip(args.architecture, Path(place))
+        clip = FrozenClip(untrained(args.architecture, Path(place)))
         tokens = clip.text_tower.context_length
         for position, specific in [*((position, False) for position in POSITIONS), ("end", True)]:
             slow, fast, logits, gradient = measure(clip, names, position, specific, args.repeats)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ccli.clip.model import DEMO, FrozenClip
+from ccli.clip.model import DEMO
 from ccli.datasets.common.few_shot import FewShotDataset, extend_cfg
 from ccli.features.bundles import Bundle, write_bundle
 from ccli.features.task import Split
@@ -115,7 +115,3 @@ def untrained(architecture: str, folder: Path) -> str:
     config = {"model_cfg": open_clip.get_model_config(architecture), "preprocess_cfg": model.visual.preprocess_cfg}
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     return str(folder)
-
-
-def untrained_clip(architecture: str, folder: Path) -> FrozenClip:
-    return FrozenClip(untrained(architecture, folder))

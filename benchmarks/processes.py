@@ -27,9 +27,6 @@ class Measured(NamedTuple):
     seconds: float
     memory: float  # peak resident memory in GB
 
-    def own_seconds(self) -> float:
-        return own_seconds(self.record)
-
 
 def own_seconds(record: dict) -> float:
     """Seconds of a run's fit, selection and test."""

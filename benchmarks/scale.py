@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.console import parser, table
 from benchmarks.generated import WIDTH, around, bundle, centres, few_shot, imagenet_tree
-from benchmarks.processes import Measured, measured, one_run
+from benchmarks.processes import Measured, measured, one_run, own_seconds
 from ccli.clip.model import DEMO, FrozenClip
 from ccli.clip.prompts import CONCEPT_TEMPLATE, class_prompts, templates_for
 from ccli.concepts.vocabulary import read_vocabulary
@@ -48,10 +48,10 @@ def growth(place: Path) -> list[list]:
     for name in FULL:
         sizes = [FULL | {name: FULL[name] // part} for part in (4, 2)]
         runs = [at(size, place) for size in tqdm(sizes, desc=name, leave=False, disable=None)] + [whole]
-        for size, run in zip([*sizes, FULL], runs):
-            rows.append([name, size[name], f"{run.own_seconds():.1f}", f"{run.seconds:.1f}", f"{run.memory:.2f}", ""])
-        ratios = runs[2].own_seconds() / runs[1].own_seconds(), runs[2].memory / runs[1].memory
-        rows[-1][-1] = ", ".join(f"{math.log2(ratio):.2f}" for ratio in ratios)
+        work, memory = [own_seconds(run.record) for run in runs], [run.memory for run in runs]
+        for size, run, own in zip([*sizes, FULL], runs, work):
+            rows.append([name, size[name], f"{own:.1f}", f"{run.seconds:.1f}", f"{run.memory:.2f}", ""])
+        rows[-1][-1] = ", ".join(f"{math.log2(values[2] / values[1]):.2f}" for values in (work, memory))
     return rows
 
 

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.console import parser
 from benchmarks.coop import names_of_caltech101
-from benchmarks.generated import untrained_clip
+from benchmarks.generated import untrained
 from benchmarks.timing import fastest
 from ccli.clip.model import FrozenClip
 from ccli.clip.prompts import CONCEPT_TEMPLATE, DEFAULT_TEMPLATE
@@ -61,7 +61,7 @@ def main() -> None:
     }
     print(f"{args.architecture}, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as place:
-        clip, total = untrained_clip(args.architecture, Path(place)), torch.zeros(2)
+        clip, total = FrozenClip(untrained(args.architecture, Path(place))), torch.zeros(2)
         clip.encode_text([""])  # loads the model
         for name, texts in sets.items():
             slow, fast, apart = measure(clip, texts, args.repeats)

@@ -127,9 +127,7 @@ def report(grid: Grid) -> bool:
         found[run.trainer].append(tested(run))
     rows, means = reject_table(found[OURS])
     record, seeds = found[OURS][0].record, " ".join(map(str, grid.seeds))
-    print(
-        f"{record['dataset']}: {OURS}, {grid.shots[0]} shots, seeds {seeds}, {record['total']} test images", end="\n\n"
-    )
+    print(f"{record['dataset']}: {OURS}, {grid.shots[0]} shots, seeds {seeds}, {record['total']} test images\n")
     print(table(rows, ["P", "kept, %", "accuracy on what is kept, %"]), end="\n\n")
     says = "rises with every step of P" if rises(means) else "does not rise with every step of P"
     print(f"Mean accuracy on what is kept {says}: {', '.join(f'{mean:.2f}' for mean in means)}\n")
