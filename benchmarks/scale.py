@@ -1,35 +1,29 @@
 """CCLI at ImageNet's size, and how time and memory grow: python -m benchmarks.scale [--store]
 
 Without a flag: bundles of generated features of width 1024, from a quarter of ImageNet's size to all of it in one of
-classes, shots, concepts and test images at a time (1000 classes, 16 shots, 2000 concepts, 50 000 test images), each by
-train.py in a process of its own. There is no validation set, so alpha is chosen by cross-validation, four more fits.
-Seconds are fit + selection + test as the record has them; memory is the process's peak. "power" is the exponent of the
-growth over the last doubling: 1 is linear.
+classes, shots, concepts and test images at a time, each by train.py in a process of its own. There is no validation
+set, so alpha is chosen by cross-validation, four more fits. Seconds are fit + selection + test as the record has them;
+memory is the process's peak; "power" is the exponent of the growth over the last doubling (1 is linear).
 
---store: the whole size through the feature store, as images would come: 66 000 images of which the store has ten crops
-each (for the form to use; also, --cfg plain, the centre and ten views of each shot), 1000 class texts and the
-vocabulary. The files are empty and never opened: their features are generated and put into the store beforehand.
+--store: the whole size through the feature store: 66 000 images with ten crops each (with --cfg rn50_plain, the centre
+and ten views of each shot), 1000 class texts and the vocabulary. The files are empty and never opened: their features
+are generated and put into the store beforehand.
 """
 
-from __future__ import annotations
-
-import argparse
 import math
 import os
 import tempfile
 from pathlib import Path
 
-import tabulate
 import torch
-from dassl.config import get_cfg_default
 from tqdm import tqdm
 
-from benchmarks.generated import ROOT, WIDTH, Run, around, bundle, centres, on_bundle, run_train
-from benchmarks.imagenet_listing import make_tree
-from ccli.clip.model import FrozenClip
+from benchmarks.console import parser, table
+from benchmarks.generated import WIDTH, around, bundle, centres, few_shot, imagenet_tree
+from benchmarks.processes import Measured, measured, one_run, own_seconds
+from ccli.clip.model import DEMO, FrozenClip
 from ccli.clip.prompts import CONCEPT_TEMPLATE, class_prompts, templates_for
 from ccli.concepts.vocabulary import read_vocabulary
-from ccli.datasets.common.few_shot import extend_cfg
 from ccli.datasets.imagenet import ImageNet
 from ccli.features.bundles import write_bundle
 from ccli.features.encoder import BATCH, FeatureEncoder, _row_names
@@ -38,12 +32,13 @@ FULL = {"classes": 1000, "shots": 16, "concepts": 2000, "test images": 50_000}
 CROPS, CROP = 10, (0.5, 1.0)
 
 
-def at(size: dict[str, int], place: Path) -> Run:
+def at(size: dict[str, int], place: Path) -> Measured:
     """One run on a bundle of that size."""
-    path = write_bundle(
-        place / "scale.npz", bundle(size["classes"], size["shots"], 0, size["test images"], size["concepts"])
-    )
-    return run_train(place / "-".join(map(str, size.values())), *on_bundle(path, size["shots"]))
+    features = bundle(size["classes"], size["shots"], 0, size["test images"], size["concepts"])
+    path = write_bundle(place / f"{'-'.join(map(str, size.values()))}.npz", features)
+    run = measured(one_run(path, "CCLI", size["shots"], place))
+    path.unlink()
+    return run
 
 
 def growth(place: Path) -> list[list]:
@@ -53,26 +48,17 @@ def growth(place: Path) -> list[list]:
     for name in FULL:
         sizes = [FULL | {name: FULL[name] // part} for part in (4, 2)]
         runs = [at(size, place) for size in tqdm(sizes, desc=name, leave=False, disable=None)] + [whole]
-        for size, run in zip([*sizes, FULL], runs):
-            rows.append([name, size[name], f"{_work(run):.1f}", f"{run.seconds:.1f}", f"{run.memory:.2f}", ""])
-        rows[-1][-1] = (
-            f"{math.log2(_work(runs[2]) / _work(runs[1])):.2f}, {math.log2(runs[2].memory / runs[1].memory):.2f}"
-        )
+        work, memory = [own_seconds(run.record) for run in runs], [run.memory for run in runs]
+        for size, run, own in zip([*sizes, FULL], runs, work):
+            rows.append([name, size[name], f"{own:.1f}", f"{run.seconds:.1f}", f"{run.memory:.2f}", ""])
+        rows[-1][-1] = ", ".join(f"{math.log2(values[2] / values[1]):.2f}" for values in (work, memory))
     return rows
 
 
-def _work(run: Run) -> float:
-    return sum(run.record["seconds"][phase] for phase in ("fit", "select", "test"))
-
-
 def fill_store(root: Path, crops_of_all: bool) -> None:
-    """Features of what a run will ask for, in the store of demo-clip, whose name they go by."""
-    cfg = get_cfg_default()
-    extend_cfg(cfg)
-    cfg.DATASET.ROOT, cfg.DATASET.NUM_SHOTS, cfg.SEED = str(root), FULL["shots"], 1
-    data = ImageNet(cfg)
-    clip = FrozenClip("demo-clip")
-    store, middle = FeatureEncoder(clip, root / "store", root), centres(FULL["classes"])
+    """Put the features that a run needs into the store, as demo-clip's."""
+    data = few_shot(ImageNet, root, FULL["shots"])
+    store, middle = FeatureEncoder(FrozenClip(DEMO), root / "store", root), centres(FULL["classes"])
     generator = torch.Generator().manual_seed(2)
 
     def fill(spec: dict, keys: list[str], labels: list[int] | None, noise: float) -> None:
@@ -97,35 +83,25 @@ def fill_store(root: Path, crops_of_all: bool) -> None:
             fill(store._spec(None), _row_names(store._keys(paths), 1, None), labels, 1.5)
 
 
-def through_store(place: Path, cfg: str) -> Run:
-    make_tree(place, FULL["shots"], FULL["test images"] // FULL["classes"])
-    names = "".join(f"n{k:08d} thing {k}\n" for k in range(FULL["classes"]))
-    (place / "imagenet/classnames.txt").write_text(names)
+def through_store(place: Path, cfg: str) -> Measured:
+    imagenet_tree(place, FULL["shots"], FULL["test images"] // FULL["classes"])
     fill_store(place, crops_of_all=cfg == "rn50")
-    os.environ["CCLI_STORE"] = str(place / "store")
-    data = (
-        "--root",
-        place,
-        "--backbone",
-        "demo-clip",
-        "--dataset-config-file",
-        ROOT / "configs/datasets/imagenet.yaml",
-    )
-    protocol = () if cfg == "rn50" else ("PROTOCOL", "fixed")
-    return run_train(place / "run", *data, "DATASET.NUM_SHOTS", FULL["shots"], *protocol, cfg=cfg)
+    options = ("MODEL.BACKBONE.NAME", DEMO, *(() if cfg == "rn50" else ("PROTOCOL", "fixed")))
+    run = one_run("imagenet", "CCLI", FULL["shots"], place, *options, cfg=cfg, root=str(place))
+    return measured(run, CCLI_STORE=str(place / "store"))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", action="store_true", help="the whole size alone, through the feature store")
-    parser.add_argument(
+    flags = parser(__doc__)
+    flags.add_argument("--store", action="store_true", help="the whole size alone, through the feature store")
+    flags.add_argument(
         "--cfg", default="rn50", choices=["rn50", "rn50_plain"], help="with --store (plain: alpha fixed)"
     )
-    args = parser.parse_args()
+    args = flags.parse_args()
     with tempfile.TemporaryDirectory() as place:
         if not args.store:
             heads = ["of", "number", "fit, select, test (s)", "train.py (s)", "peak memory (GB)", "power: time, memory"]
-            print(tabulate.tabulate(growth(Path(place)), heads, tablefmt="github", disable_numparse=True))
+            print(table(growth(Path(place)), heads))
             return
         run = through_store(Path(place), args.cfg)
     phases = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in run.record["seconds"].items())

@@ -2,29 +2,26 @@
 
 Tip-Adapter's grid of 200 betas and 20 alphas against the authors' loop (search_hp): the affinities once, then for each
 point scale f W^T + alpha exp(-beta (1 - f K^T)) V with one-hot V, an argmax and a count. CCLI's and GDA's choice
-against logits of all images at once, one candidate after the other. On random features of 1024 numbers, at which part
-of the images is right. The loop of the largest grid runs at one of eight betas, and its time is scaled.
+against logits of all images at once, one candidate after the other. On random features of width 1024, for which a part
+of the predictions is right. The loop of the largest grid runs at one of eight betas, and its time is scaled.
 
-The fast side runs before and after the loop, for a fifth of a second or once, and the mean counts. Prints seconds of
-both, their ratio, how many counts differ (log-likelihoods by more than 1e-6 of them: the float32 rounding of a product
-depends on how many images it is of), and, from further runs, how many MiB each side adds to the process's peak memory.
+Prints seconds of the loop and the best of six of the fast side, their ratio, how many scores differ by more than 1e-6
+of them (the float32 rounding of a product depends on the number of images), and, from further runs, the MiB that each
+side adds to the process's peak memory.
 """
 
-from __future__ import annotations
-
-import argparse
 import ctypes
 import gc
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import tabulate
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.console import parser, table
+from benchmarks.timing import fastest
 from ccli.features.task import Split, unit
 from ccli.fitting import selection
 from ccli.methods import gda, tip_adapter
@@ -87,21 +84,12 @@ def peak(work: Callable[[], object]) -> float:
     return memory("VmHWM") - before
 
 
-def timed(work: Callable[[], torch.Tensor], least: float = 0.0) -> tuple[float, torch.Tensor]:
-    """Seconds of a call, the mean of as many as take `least`, and its result."""
-    start, calls = time.perf_counter(), 0
-    while not calls or time.perf_counter() - start < least:
-        result, calls = work(), calls + 1
-    return (time.perf_counter() - start) / calls, result
-
-
 def compare(what: str, fast: Callable[[], torch.Tensor], slow: Callable, some, apart: int = 1) -> list[str]:
-    """A row of the table; `slow` does the candidates that it is given, which are `some`, each `apart` of the fast's."""
-    fast()  # what is loaded or allocated once
-    (first, ours), (loop, theirs), (last, _) = timed(fast, 0.2), timed(lambda: slow(some)), timed(fast, 0.2)
-    ours, theirs = ours[::apart].flatten().double(), theirs.double()
+    """A row of the table; `slow` scores the candidates in `some`, which are every `apart`-th of the fast side's."""
+    (loop,), (theirs,) = fastest(1, [lambda: slow(some)])
+    (seconds,), (ours,) = fastest(6, [fast])
+    ours, theirs, loop = ours[::apart].flatten().double(), theirs.double(), loop * apart
     differ = int(((ours - theirs).abs() > 1e-6 * theirs.abs()).sum())
-    seconds, loop = (first + last) / 2, loop * apart
     numbers = f"{loop:.3f}", f"{seconds:.4f}", f"{loop / seconds:.1f}", f"{differ} of {len(theirs)}"
     return [what, *numbers, f"{peak(lambda: slow(some[:1])):.0f}", f"{peak(fast):.0f}"]
 
@@ -137,10 +125,10 @@ def choice_row(method: str, criterion: str, images: int, classes: int) -> list[s
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (default: its own)")
-    parser.add_argument("--small", action="store_true", help="the smallest of the sizes alone")
-    args = parser.parse_args()
+    flags = parser(__doc__)
+    flags.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch")
+    flags.add_argument("--small", action="store_true", help="the smallest of the sizes alone")
+    args = flags.parse_args()
     torch.set_num_threads(args.threads)
     rows = [grid_row(*sizes) for sizes in (GRIDS[:1] if args.small else GRIDS)]
     sizes = (100, 10) if args.small else IMAGES
@@ -148,7 +136,7 @@ def main() -> None:
         rows.append(choice_row(method, criterion, *sizes))
     heads = ["", "loop, s", "here, s", "times as fast", "differ", "loop, MiB", "here, MiB"]
     print(f"{torch.get_num_threads()} threads")
-    print(tabulate.tabulate(rows, heads, tablefmt="github", disable_numparse=True))
+    print(table(rows, heads))
 
 
 if __name__ == "__main__":

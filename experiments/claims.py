@@ -1,14 +1,10 @@
 """CCLI against every other method, cell by cell: python -m experiments.claims OUTPUT [OUTPUT ...] [--targets]
 
-A cell is a data set and a number of shots. Prints, for each, CCLI's accuracy, the best other method (of the means over
-seeds, so it is the luckiest of them, too), the difference to it and to zero-shot, each with a bootstrap standard error
-over test images and draws; then each method's mean over all cells that every method has, and CCLI's difference to it.
-With --targets, cells are the tests on a source's targets instead.
+A cell is a data set and a number of shots. Prints for each CCLI's accuracy, the best other method (by its mean over
+seeds, which favours the luckiest), and CCLI's difference to it and to zero-shot, with bootstrap standard errors over
+test images and draws; then each method's mean over the cells that all methods have, and CCLI's difference to it.
 """
 
-from __future__ import annotations
-
-import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tabulate
 
+from benchmarks.console import parser, table
 from ccli.errors import CcliError
 from ccli.results.bootstrap import Difference, difference
 from ccli.results.methods import OURS, ZERO_SHOT, method_order
@@ -27,7 +23,7 @@ Cells = dict[tuple[str, int], dict[str, list[dict[str, Any]]]]  # (data set, sho
 
 
 def cells_of(folders: Sequence[Path], targets: bool) -> Cells:
-    """Raises CcliError where a trainer has several configurations, or nothing is there."""
+    """Raises CcliError where a trainer has several configurations, or CCLI and another method share no cell."""
     cells: Cells = defaultdict(lambda: defaultdict(list))
     for folder in folders:
         for _, record in find_records(folder)[0]:
@@ -57,15 +53,13 @@ def by_cell(cells: Cells) -> list[list[str]]:
         others = {name: mean(records) for name, records in methods.items() if name != OURS}
         best = max(others, key=others.get)
         zero = shown(difference(methods[OURS], methods[ZERO_SHOT])) if ZERO_SHOT in methods else "-"
-        rows.append([
-            f"{dataset}, {shots}", f"{mean(methods[OURS]):.2f}", f"{others[best]:.2f} ({best})",
-            shown(difference(methods[OURS], methods[best])), zero,
-        ])  # fmt: skip
+        ours, other = f"{mean(methods[OURS]):.2f}", f"{others[best]:.2f} ({best})"
+        rows.append([f"{dataset}, {shots}", ours, other, shown(difference(methods[OURS], methods[best])), zero])
     return rows
 
 
 def over_cells(cells: Cells) -> list[list[str]]:
-    """The error of a mean over cells takes cells for independent, which those on one data set are not quite."""
+    """The error of a mean over cells takes cells for independent; those on one data set are not quite."""
     names = sorted(set.intersection(*map(set, cells.values())), key=method_order)
     rows = []
     for name in names:
@@ -79,21 +73,17 @@ def over_cells(cells: Cells) -> list[list[str]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path, metavar="OUTPUT")
-    parser.add_argument("--targets", action="store_true", help="tests on other data sets than the trained one")
-    args = parser.parse_args()
+    flags = parser(__doc__)
+    flags.add_argument("folders", nargs="+", type=Path, metavar="OUTPUT")
+    flags.add_argument("--targets", action="store_true", help="tests on other data sets than the trained one")
+    args = flags.parse_args()
     try:
         cells = cells_of(args.folders, args.targets)
-        heads = ["data set, shots", OURS, "best other", "difference", "to zero-shot"]
-        tables = [
-            (by_cell(cells), heads),
-            (over_cells(cells), ["trainer", f"mean of {len(cells)} cells", "CCLI less it"]),
-        ]
+        print(table(by_cell(cells), ["data set, shots", OURS, "best other", "difference", "to zero-shot"]), end="\n\n")
+        print(table(over_cells(cells), ["trainer", f"mean of {len(cells)} cells", "CCLI less it"]))
     except CcliError as error:
         print(f"claims: error: {error}", file=sys.stderr)
         return 2
-    print("\n\n".join(tabulate.tabulate(r, h, tablefmt="github", disable_numparse=True) for r, h in tables))
     return 0
 
 

@@ -1,22 +1,18 @@
-"""Whether concepts find what they name: python -m experiments.concept_quality RUN [RUN ...] [--to FILE.md]
+"""Whether concepts find the parts that they name: python -m experiments.concept_quality RUN [RUN ...] [--to FILE.md]
 
-For each vocabulary entry that names a part of concept_shapes' pictures, the share of its top-K images that hold that
-part (precision at K), against chance, the share of all training images that do. RUNs are folders of CCLI's runs on
-concept_shapes (SOURCE visual), of any seeds; K is each run's TOP_K. A part is one of the main object, the background,
-the light or the style. Prints a mean for each kind of part; --to writes every entry.
+For each vocabulary entry that names a part of concept_shapes' images (main object, background, light or style), the
+share of its top-K images that hold that part (precision at K), against chance, the share of all training images that
+do. RUNs are folders of CCLI's runs on concept_shapes (SOURCE visual), of any seeds; K is each run's TOP_K. Prints a
+mean for each kind of part; --to writes every entry.
 """
 
-from __future__ import annotations
-
-import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import tabulate
-
+from benchmarks.console import parser, table
 from ccli.datasets.concept_shapes import ConceptShapes
 from ccli.datasets.scenes.truth import words_of_images
 from ccli.datasets.scenes.words import kinds_of_words
@@ -39,7 +35,7 @@ def quality(folder: Path) -> list[Found]:
     """Every entry that names a part which some training images of this run hold and others do not."""
     record = read_record(folder)
     if record["dataset"] != "concept_shapes":
-        raise CcliError(f"{folder} is a run on {record['dataset']}; what is in its pictures is not known")
+        raise CcliError(f"{folder} is a run on {record['dataset']}; only concept_shapes' images have known parts")
     concepts = load_run(folder).concepts
     truth, behind = [_words(Path(path)) for path in concepts.images], dict(zip(concepts.names, concepts.picks))
     found = []
@@ -76,20 +72,19 @@ def summary(found: Sequence[Found]) -> tuple[list[str], list[list[str]], list[li
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run of CCLI")
-    parser.add_argument("--to", type=Path, metavar="FILE", help="a markdown table of every entry")
-    args = parser.parse_args()
+    flags = parser(__doc__)
+    flags.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run of CCLI")
+    flags.add_argument("--to", type=Path, metavar="FILE", help="a markdown table of every entry")
+    args = flags.parse_args()
     try:
         heads, rows, entries = summary([one for folder in args.runs for one in quality(folder)])
     except (CcliError, OSError) as error:
         print(f"concept_quality: error: {error}", file=sys.stderr)
         return 2
-    print(tabulate.tabulate(rows, ["part", "entries", *heads], tablefmt="github", disable_numparse=True))
+    print(table(rows, ["part", "entries", *heads]))
     if args.to:
-        table = tabulate.tabulate(entries, ["part", "entry", *heads], tablefmt="github", disable_numparse=True)
         with moved_into_place(args.to) as scratch:
-            scratch.write_text(table + "\n", encoding="utf-8")
+            scratch.write_text(table(entries, ["part", "entry", *heads]) + "\n", encoding="utf-8")
     return 0
 
 

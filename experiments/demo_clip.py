@@ -1,19 +1,17 @@
-"""What demo-clip can name in concept_shapes' test images: python -m experiments.demo_clip [--root DATA]
+"""How much of concept_shapes' test images demo-clip names: python -m experiments.demo_clip [--root DATA]
 
-Prints the share of images whose class name, full combination, colour, texture and shape it names, each among all of its
-kind. The combinations are held out of its training.
+Prints the share of images whose class name, full combination, colour, texture and shape it names, among all names of
+that kind. The combinations are held out of its training.
 """
 
-from __future__ import annotations
-
-import argparse
 import os
 from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
-from ccli.clip.model import FrozenClip
+from benchmarks.console import parser
+from ccli.clip.model import DEMO, FrozenClip
 from ccli.datasets.common.splits import read_split
 from ccli.datasets.concept_shapes import SPLIT_FILE, ConceptShapes
 from ccli.datasets.scenes.classes import CLASSES
@@ -22,12 +20,12 @@ from ccli.features.encoder import FeatureEncoder
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", default="data", help="folder of the data sets")
-    root = Path(parser.parse_args().root).absolute()
+    flags = parser(__doc__)
+    flags.add_argument("--root", type=Path, default="data", help="folder of the data sets")
+    root = flags.parse_args().root.absolute()
     folder = ConceptShapes.folder(root)
     items = read_split(folder / SPLIT_FILE).test
-    store = FeatureEncoder(FrozenClip("demo-clip"), os.environ.get("CCLI_STORE") or root / ".ccli_features", root)
+    store = FeatureEncoder(FrozenClip(DEMO), os.environ.get("CCLI_STORE") or root / ".ccli_features", root)
     images = F.normalize(store.images([folder / "images" / path for path, _, _ in items], "test images"), dim=-1)
     triples = [CLASSES[name] for _, _, name in items]
 

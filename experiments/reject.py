@@ -1,22 +1,18 @@
 """Whether a probability says which labels to trust: python -m experiments.reject [--output OUTPUT]
 
-Trains CCLI and four other methods at 16 shots, three seeds (runs that OUTPUT has are kept), and takes the calibrated
-probabilities of the test images from what `ccli.load_run` reads. Prints
+Trains CCLI and four other methods (runs that OUTPUT has are kept), and takes the calibrated probabilities of the test
+images from the saved classifiers. Prints
 
 - for thresholds P, as predict.py's --reject takes them, the share of the test images whose label CCLI keeps (its
   probability is P or more) and the accuracy on these;
 - for each method the temperature, the expected calibration error without and with it, and how well the probability of
-  the label tells right ones from wrong ones (area under the ROC curve; 50 is chance).
+  a label separates right from wrong ones (area under the ROC curve; 50 is chance).
 
-The exit status is 1 where CCLI's mean accuracy on what it keeps does not rise with every step of P.
+The exit status is 1 where CCLI's mean accuracy on the images that it keeps does not rise with every step of P.
 """
 
-from __future__ import annotations
-
-import argparse
 import io
 import itertools
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,8 +21,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tabulate
 
+from benchmarks.console import parser, table
+from benchmarks.processes import script, sweep_arguments
 from ccli.errors import CcliError
 from ccli.inference.saving import load_run
 from ccli.results.methods import OURS
@@ -35,7 +32,6 @@ from ccli.sweeps.config import setup_cfg
 from ccli.sweeps.plan import Grid, Run, runs_of
 from ccli.sweeps.run import arguments
 
-ROOT = Path(__file__).parent.parent
 METHODS = ("ZeroshotCLIP", "LinearProbe", "TipAdapter", "GDA", OURS)
 THRESHOLDS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
@@ -50,17 +46,13 @@ class Tested(NamedTuple):
 
 def train(grid: Grid) -> None:
     """The runs of a grid by sweep.py, which keeps those that are done."""
-    command = [
-        sys.executable, str(ROOT / "sweep.py"), "--datasets", *grid.datasets, "--trainers", *grid.trainers, "--shots",
-        *map(str, grid.shots), "--seeds", *map(str, grid.seeds), "--root", grid.root, "--output", str(grid.output),
-        "--threads", "1",
-    ]  # fmt: skip
+    command = script("sweep", [*sweep_arguments(grid), "--threads", "1"])
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
-        raise CcliError("sweep.py has not made all runs; it says above why")
+        raise CcliError("sweep.py failed; its messages are above")
 
 
 def tested(run: Run) -> Tested:
-    """The run on its test images, whose features are the stored ones: random crops of new pictures are others.
+    """The run on its test images, with their stored features, as new images would get other random crops.
 
     Raises:
         CcliError: the loaded classifier's labels are not those of the record.
@@ -69,8 +61,7 @@ def tested(run: Run) -> Tested:
 
     from ccli.trainers.common.feature_source import feature_source
 
-    record = read_record(run.folder)
-    cfg = setup_cfg(arguments(run.argv))
+    record, cfg = read_record(run.folder), setup_cfg(arguments(run.argv))
     with redirect_stdout(io.StringIO()):
         features = feature_source(cfg, build_dataset(cfg), "cpu").test().features
     probabilities = load_run(run.folder).predict_proba(features)
@@ -124,11 +115,9 @@ def rises(means: Sequence[float]) -> bool:
 def calibration_row(method: str, runs: Sequence[Tested]) -> list[str]:
     said = [one.record["calibration"] for one in runs]
     fitted = ", ".join(sorted({one["fitted_on"] for one in said}))
-    return [
-        method, of_seeds([one.record["accuracy"] for one in runs]), of_seeds([one["temperature"] for one in said]),
-        fitted, *(of_seeds([100 * one[name] for one in said], 1) for name in ("ece_uncalibrated", "ece")),
-        of_seeds([auroc(one) for one in runs], 1),
-    ]  # fmt: skip
+    accuracy, temperature = of_seeds([x.record["accuracy"] for x in runs]), of_seeds([x["temperature"] for x in said])
+    errors = [of_seeds([100 * one[name] for one in said], 1) for name in ("ece_uncalibrated", "ece")]
+    return [method, accuracy, temperature, fitted, *errors, of_seeds([auroc(one) for one in runs], 1)]
 
 
 def report(grid: Grid) -> bool:
@@ -137,29 +126,24 @@ def report(grid: Grid) -> bool:
     for run in runs_of(grid):
         found[run.trainer].append(tested(run))
     rows, means = reject_table(found[OURS])
-    record = found[OURS][0].record
-    seeds = f"seeds {' '.join(map(str, grid.seeds))}"
-    print(f"{record['dataset']}: {OURS}, {grid.shots[0]} shots, {seeds}, {record['total']} test images", end="\n\n")
-    show = {"tablefmt": "github", "disable_numparse": True}
-    print(tabulate.tabulate(rows, ["P", "kept, %", "accuracy on what is kept, %"], **show), end="\n\n")
-    good = rises(means)
-    says = "rises with every step of P" if good else "does not rise with every step of P"
-    print(f"Mean accuracy on what is kept {says}: {', '.join(f'{mean:.2f}' for mean in means)}", end="\n\n")
+    record, seeds = found[OURS][0].record, " ".join(map(str, grid.seeds))
+    print(f"{record['dataset']}: {OURS}, {grid.shots[0]} shots, seeds {seeds}, {record['total']} test images\n")
+    print(table(rows, ["P", "kept, %", "accuracy on what is kept, %"]), end="\n\n")
+    says = "rises with every step of P" if rises(means) else "does not rise with every step of P"
+    print(f"Mean accuracy on what is kept {says}: {', '.join(f'{mean:.2f}' for mean in means)}\n")
     heads = ["method", "accuracy", "temperature", "fitted on", "ECE without it, %", "ECE with it, %", "AUROC, %"]
-    print(tabulate.tabulate([calibration_row(*item) for item in found.items()], heads, **show))
-    return good
+    print(table([calibration_row(*item) for item in found.items()], heads))
+    return rises(means)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--output", type=Path, default=Path("output/reject"), help="where runs are (default: output/reject)")
-    add("--dataset", default="concept_shapes", help="yaml stem, or path of a bundle (default: concept_shapes)")
-    add("--shots", type=int, default=16, help="default: 16")
-    add("--seeds", nargs="+", type=int, default=[1, 2, 3], help="default: 1 2 3")
-    add("--root", default="data", help="folder of the data sets (default: data)")
-    args = parser.parse_args()
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    flags = parser(__doc__)
+    flags.add_argument("--output", type=Path, default="output/reject", help="folder of the runs")
+    flags.add_argument("--dataset", default="concept_shapes", help="yaml stem, or path of a bundle")
+    flags.add_argument("--shots", type=int, default=16)
+    flags.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    flags.add_argument("--root", default="data", help="folder of the data sets")
+    args = flags.parse_args()
     try:
         grid = Grid([args.dataset], METHODS, [args.shots], args.seeds, root=args.root, output=args.output)
         train(grid)

@@ -1,13 +1,10 @@
-"""The README's pictures of report.py's two pages: python -m experiments.screenshots OUTPUT RUN FOLDER
+"""The README's screenshots of report.py's two pages: python -m experiments.screenshots OUTPUT RUN FOLDER
 
 OUTPUT is a folder of runs, RUN that of one run of CCLI on concept_shapes. Writes FOLDER/report.png and
-FOLDER/concepts.png: the pages in Chromium, with nothing but their own filters set, cut to the sections named below, in
-256 colours to be small.
+FOLDER/concepts.png: the pages in Chromium with some of their filters set, cut to the sections named below, in 256
+colours to be small.
 """
 
-from __future__ import annotations
-
-import argparse
 import json
 import subprocess
 import sys
@@ -16,11 +13,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.console import parser
+from benchmarks.processes import script
 from ccli.files.atomic import moved_into_place
 from tests.browser import CHROMIUM, WHY_NOT, Browser
 
-ROOT = Path(__file__).parent.parent
-MARGIN = 12  # pixels around what is shown
+MARGIN = 12  # pixels around a section
 WIDTHS = 900, 1200
 ACCURACY = "#tables", "#curves figure"
 # One row of the gallery, one class, and right answers of that class.
@@ -47,19 +45,18 @@ def picture(browser: Browser, first: str, last: str, target: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder of runs")
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run of CCLI")
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the pictures go")
-    args = parser.parse_args()
+    flags = parser(__doc__)
+    for name, words in (("output", "folder of runs"), ("run", "folder of a run of CCLI"), ("folder", "to write into")):
+        flags.add_argument(name, type=Path, metavar=name.upper(), help=words)
+    args = flags.parse_args()
     if CHROMIUM is None:
         print(f"screenshots: error: {WHY_NOT}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as place:
         pages = Path(place) / "report.html", Path(place) / "concepts.html"
         for page, words in zip(pages, ([args.output], ["--concepts", args.run])):
-            command = [sys.executable, ROOT / "report.py", *words, "--to", page]
-            if subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL).returncode:
+            command = script("report", [*map(str, words), "--to", str(page)])
+            if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
                 return 2
         with Browser() as browser:
             browser.open(pages[0], width=WIDTHS[0])

@@ -8,8 +8,8 @@ import pytest
 import torch
 from helpers import bundle_args, make_bundle, run_here
 
-from benchmarks.generated import on_bundle
-from benchmarks.memory import large_bundle, peak, train
+from benchmarks.generated import large_bundle
+from benchmarks.processes import measured, one_run
 from ccli.errors import CcliError
 from ccli.features import bundles, lazy_rows
 from ccli.features.bundles import read_bundle, write_bundle
@@ -107,7 +107,8 @@ def test_memory_does_not_grow_with_the_test_set(tmp_path):
     """10 000 against 100 000 images of width 512: 20 and 205 MB of features in float32."""
     found = []
     for images in (10_000, 100_000):
-        path, out = large_bundle(tmp_path / "b.npz", images, 512, classes=10, dtype="<f2"), tmp_path / str(images)
-        found.append(peak(train(out, "GDA", "rn50", *on_bundle(path, 16)), OMP_NUM_THREADS="1"))
-        assert read_record(out)["total"] == images
+        path = large_bundle(tmp_path / "b.npz", images, 512, 16, classes=10, dtype="<f2")
+        run = measured(one_run(path, "GDA", 16, tmp_path / str(images)), OMP_NUM_THREADS="1")
+        found.append(run.memory)
+        assert run.record["total"] == images
     assert found[1] < found[0] + 0.1, found  # GB; predictions and labels are a part of it
