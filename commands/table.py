@@ -13,7 +13,7 @@ from pathlib import Path
 from ccli.commands.logs import print_means
 from ccli.commands.parser import Parser
 from ccli.errors import CcliError
-from ccli.results.conflicts import Clash
+from ccli.results.conflicts import Conflict
 from ccli.results.paired import paired_tests
 from ccli.results.published import read_published
 from ccli.results.records import FAILURE, RECORD, find_records
@@ -135,7 +135,7 @@ def print_table(args: argparse.Namespace) -> None:
     try:
         table = build_table(records, args.columns, args.against or "", published)
         tests = paired_tests(records) if args.paired else None
-    except Clash as clash:
+    except Conflict as clash:
         files = [path for path, record in found.values() if any(record is one for one in clash.records)]
         raise CcliError(f"{' and '.join(files)}: {clash}") from clash
     print(render(table, args.format or "github", tests))

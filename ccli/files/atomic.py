@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and folders that one process at a time works in."""
+"""Files that are written whole or not at all, and folders that one process at a time works in."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import filelock
 
-from ccli.errors import CcliError
+from ccli.errors import os_errors
 
 LOCK = ".lock"  # of a run's folder: several processes may be given one output
-SCRATCH = (".part", ".tmp")  # what is being written ends in: here, and in the toolbox
-OLD = 3600  # seconds after which nobody is writing it any more
+SCRATCH = (".part", ".tmp")  # endings of files that are being written, here and by the toolbox
+OLD = 3600  # seconds after which such a file is a leftover
 
 
 @contextmanager
@@ -33,6 +33,17 @@ def moved_into_place(target: Path) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)
 
 
+def write_whole(target: Path, content: str | bytes) -> None:
+    """Write a file atomically; its folder is made if absent. Raises CcliError where the disk refuses."""
+    with os_errors(f"cannot write {target}", "make room or choose another folder"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with moved_into_place(target) as scratch:
+            if isinstance(content, bytes):
+                scratch.write_bytes(content)
+            else:
+                scratch.write_text(content, encoding="utf-8")
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what processes that were killed have left half-written in a folder."""
     try:
@@ -46,8 +57,8 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Nobody else runs in this folder. The system gives the lock back when its holder dies."""
-    try:
+    """Wait until no other process works in this folder. The system releases the lock when its holder dies."""
+    with os_errors(f"cannot write to {folder}", "choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(os.path.abspath(folder / LOCK), is_singleton=True)  # a process may hold it twice
         try:
@@ -55,8 +66,6 @@ def alone(folder: Path) -> Iterator[None]:
         except filelock.Timeout:
             print(f"{folder} is being run by another process; waiting for it", file=sys.stderr)
             lock.acquire()
-    except OSError as error:
-        raise CcliError(f"cannot write to {folder} ({error.strerror or error}); choose another --output") from error
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Json of a file that may be damaged: whatever is wrong with it is a ValueError."""
+"""JSON of a file that may be damaged: whatever is wrong with it is a ValueError."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from typing import Any
 DEEPEST = 100  # lists and dicts within one another
 
 
-def loads(text: str, **options) -> Any:
-    """As json.loads.
+def loads(text: str) -> Any:
+    """As json.loads, without NaN and Infinity.
 
     Raises:
-        ValueError: it is not json, or is nested too deep for what is done with it later.
+        ValueError: the text is not JSON, or is nested deeper than DEEPEST.
     """
     try:
-        value = json.loads(text, **options)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     _check(value, DEEPEST)
     return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
 
 
 def _check(value: Any, left: int) -> None:

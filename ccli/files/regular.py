@@ -1,4 +1,4 @@
-"""What is read is a plain file: a pipe is waited for without end, and a device has none."""
+"""Refuse paths that are not regular files: reading a pipe may wait forever, and a device may have no end."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ccli.errors import CcliError
 
 
 def refuse_special(path: str | Path) -> None:
-    """Raise CcliError where a path is, or leads to, a pipe, a device or a socket; what is not there is left alone."""
+    """Raise CcliError where a path is, or leads to, a pipe, a device or a socket. A missing file passes."""
     try:
         mode = os.stat(path).st_mode
-    except (OSError, ValueError):  # for those who open it to say
+    except (OSError, ValueError):  # whoever opens it says so
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise CcliError(f"{str(path)!r} is no plain file, but a pipe, a device or a socket; replace or remove it")
+        raise CcliError(f"{str(path)!r} is not a regular file but a pipe, a device or a socket; replace or remove it")

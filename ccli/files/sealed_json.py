@@ -1,4 +1,4 @@
-"""Files that show when a bit of them has changed: json with a digest of itself, and zip archives."""
+"""Files that show when a bit of them has changed: JSON with a digest of itself, and zip archives."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import hashlib
 import io
 import re
 import zipfile
+from pathlib import Path
+from typing import Any
+
+from ccli.files.plain_json import loads
+from ccli.files.regular import refuse_special
 
 FIELD = "digest"
 _FOLDER = 0x10  # an entry's attribute: torch's reader would give what happens to be in memory for its content
@@ -14,23 +19,30 @@ _TAIL = re.compile(r'": "[0-9a-f]{64}"\n}\n\Z')  # one changed bit leaves the ma
 
 
 def sealed(text: str) -> str:
-    """A json object that has fields with a last one more: the SHA-256 of what is before it."""
+    """The text of a JSON object that is not empty, with one more field at its end: the SHA-256 of what is before it."""
     body = text.rstrip().removesuffix("}").rstrip()
     return f'{body}{_MARK}{_sha256(body)}"\n}}\n'
 
 
 def check_seal(text: str) -> None:
-    """Raises ValueError where a sealed text is not what it was; one that never was sealed passes."""
-    if problem := broken_seal(text):
-        raise ValueError(problem)
-
-
-def broken_seal(text: str) -> str:
-    """What is wrong with a sealed text, "" where nothing is."""
+    """Raises ValueError where a sealed text has changed; a text that was never sealed passes."""
     body = text.rpartition(_MARK)[0]
-    if not (body or _TAIL.search(text)) or text == f'{body}{_MARK}{_sha256(body)}"\n}}\n':
-        return ""
-    return f"is damaged: its {FIELD} is not that of its content"
+    if (body or _TAIL.search(text)) and text != f'{body}{_MARK}{_sha256(body)}"\n}}\n':
+        raise ValueError(f"its {FIELD} is not that of its content")
+
+
+def read_sealed(path: Path) -> Any:
+    """The value of a JSON file, whose digest is checked if it has one.
+
+    Raises:
+        CcliError: the path is not of a regular file.
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or is not JSON.
+    """
+    refuse_special(path)
+    text = path.read_text(encoding="utf-8")
+    check_seal(text)
+    return loads(text)
 
 
 def check_archive(content: bytes) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import torch
 from msgspec import Meta, Struct, convert
 
+from ccli.files.typed_json import in_words
+
 Count = Annotated[int, Meta(ge=0)]
 Number = Annotated[float, Meta(gt=1e-6, lt=1e6)]
 
@@ -62,7 +64,10 @@ class ClassifierFields(Struct, kw_only=True):
 
 def check_facts(facts: dict[str, Any]) -> None:
     """Types and limits, and contradictions that can be seen without the tensors."""
-    found = convert(facts, ClassifierFields)
+    try:
+        found = convert(facts, ClassifierFields)
+    except ValueError as error:
+        raise ValueError(in_words(error, facts)) from error
     count, concepts, examples = len(found.classnames), found.concepts, found.examples
     if concepts:
         _check_lengths(concepts, ("names", "kinds", "picks"))

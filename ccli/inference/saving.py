@@ -21,12 +21,11 @@ import torch
 
 from ccli import methods, plugins
 from ccli.concepts.gallery import Concepts
-from ccli.errors import CcliError, first_line
+from ccli.errors import CcliError, first_line, os_errors
 from ccli.features.encoder import ImageSpec
-from ccli.files.atomic import moved_into_place
-from ccli.files.plain_json import loads
+from ccli.files.atomic import write_whole
 from ccli.files.regular import refuse_special
-from ccli.files.sealed_json import check_seal, sealed
+from ccli.files.sealed_json import read_sealed, sealed
 from ccli.fitting.calibration import Calibration
 from ccli.inference.checks import check_facts, check_tensors
 from ccli.inference.classifier import Classifier, Examples
@@ -65,19 +64,10 @@ def save(classifier: Classifier, folder: str | Path) -> None:
     if classifier.examples is not None:
         facts["examples"], found = _divided(classifier.examples)
         tensors |= {f"examples.{name}": x for name, x in found.items()}
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        content = to_bytes({name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()})
-        facts["tensors"] = hashlib.sha256(content).hexdigest()
-        with moved_into_place(folder / TENSORS) as scratch:
-            scratch.write_bytes(content)
-        with moved_into_place(folder / FACTS) as scratch:
-            scratch.write_text(sealed(json.dumps(facts)), encoding="utf-8")
-    except OSError as error:
-        raise CcliError(
-            f"cannot write {error.filename or folder} ({error.strerror or error}); make room or choose another folder"
-        ) from error
+    content = to_bytes({name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()})
+    facts["tensors"] = hashlib.sha256(content).hexdigest()
+    write_whole(Path(folder) / TENSORS, content)
+    write_whole(Path(folder) / FACTS, sealed(json.dumps(facts)))
 
 
 def load_run(folder: str | Path, device: str | torch.device = "cpu", backbone: str = "") -> Classifier:
@@ -137,19 +127,15 @@ def _divided(record) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
-    refuse_special(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        check_seal(text)
-        facts = loads(text)
-        version = facts["version"]
-    except FileNotFoundError:
+    if not path.exists():
         raise CcliError(
             f"{path} is not there: the run in {path.parent} is not finished, was made by another version, or is none; "
             "give a run's own folder, or make the run again"
-        ) from None
-    except OSError as error:
-        raise CcliError(f"{path} cannot be read ({error.strerror or error})") from error
+        )
+    try:
+        with os_errors(f"{path} cannot be read", "check its permissions"):
+            facts = read_sealed(path)
+        version = facts["version"]
     except (ValueError, KeyError, TypeError) as error:
         raise CcliError(f"{path} is damaged ({first_line(error)[:100]}); make the run again") from error
     if version != VERSION:
@@ -162,13 +148,12 @@ def _read_tensors(path: Path, facts: dict[str, Any]) -> dict[str, torch.Tensor]:
     from safetensors.torch import load
 
     refuse_special(path)
-    try:
+    with os_errors(f"{path} cannot be read", "make the run again"):
         content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != facts.get("tensors"):
-            raise CcliError(f"{path} does not belong to the {FACTS} beside it; make the run again")
+    if hashlib.sha256(content).hexdigest() != facts.get("tensors"):
+        raise CcliError(f"{path} does not belong to the {FACTS} beside it; make the run again")
+    try:
         return load(content)
-    except OSError as error:
-        raise CcliError(f"{path} cannot be read ({error.strerror or error}); make the run again") from error
     except SafetensorError as error:
         raise CcliError(f"{path} is damaged ({first_line(error)[:100]}); make the run again") from error
 

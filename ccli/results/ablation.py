@@ -1,4 +1,4 @@
-"""What each part of a method is worth: runs that differ from the method's in one option, beside it."""
+"""The contribution of each part of a method: runs with other options, compared with the method's own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ccli.results.methods import METHODS, OURS
 from ccli.results.records import leaves
 from ccli.results.tables import mean_std
 
-ASIDE = ("SEED", "CFG_NAME")  # options that are no part of a method
+ASIDE = ("SEED", "CFG_NAME")  # options that do not belong to a method
 
 
 class AblationLine(NamedTuple):
@@ -40,7 +40,7 @@ def ablation(records: Iterable[dict[str, Any]], cfg: str) -> list[AblationLine]:
     records = list(records)
     places = {(r["trainer"], r["dataset"], r["shots"]) for r in records}
     if len(places) > 1:
-        raise CcliError(f"an ablation is of one trainer, data set and number of shots, not of {len(places)}")
+        raise CcliError(f"an ablation needs one trainer, data set and number of shots, got {len(places)}")
     method = {r["seed"]: r for r in records if r["cfg"] == cfg}
     if not method:
         raise CcliError(f"no run of the method itself (cfg {cfg}) among these records; run it without options")
@@ -114,7 +114,7 @@ def short(option: str) -> str:
 
 
 def ablation_figure(lines: Sequence[AblationLine], title: str):
-    """One row a value, grouped by option: means with error bars, and a line at the method. A matplotlib Figure."""
+    """One row per value, grouped by option: means with error bars, and a line at the method. A matplotlib Figure."""
     with style():
         from matplotlib.figure import Figure
 

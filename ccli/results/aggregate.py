@@ -1,4 +1,4 @@
-"""Records sorted into the cells of a table: rows, data sets with shots, seeds; and the means over several columns."""
+"""Records sorted into the cells of a table (rows, data sets with shots, seeds), and means over several columns."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Row(NamedTuple):
     cfg: str
     backbone: str
     protocol: str
-    trained_on: str  # the source, where some of the row's runs were tested on other data sets; "" where none was
+    trained_on: str  # the source, where some of the row's runs were tested on other data sets, else ""
 
 
 class Task(NamedTuple):
@@ -40,7 +40,7 @@ Cells = dict[tuple[Row, Task], dict[int, Fraction]]  # -> seed -> accuracy as a 
 
 
 def rows_of(records: Sequence[dict[str, Any]]) -> list[Row]:
-    """Each record's row. A run that was tested on other data sets, too, is in one row with those tests."""
+    """The row of each record. A run and its tests on other data sets are in one row."""
     keys = [tuple(record[name] for name in Row._fields[:-1]) for record in records]
     sources = {(key, record["trained_on"]) for key, record in zip(keys, records) if "trained_on" in record}
     return [
@@ -50,7 +50,7 @@ def rows_of(records: Sequence[dict[str, Any]]) -> list[Row]:
 
 
 def row_names(rows: Sequence[Row]) -> dict[Row, str]:
-    """Each row's name: the trainer, in brackets whatever is needed to tell its rows apart, a dagger for paper."""
+    """The name of each row: the trainer, in brackets what tells its rows apart, and a dagger for protocol paper."""
     names = {}
     sources = {row.trained_on for row in rows} - {""}
     for row in rows:
@@ -69,15 +69,15 @@ def row_names(rows: Sequence[Row]) -> dict[Row, str]:
 
 
 def source_of(row: Row, task: Task) -> str:
-    """What the row's runs on a task were trained on: the task's own data set, unless they were only tested there."""
+    """The data set that the runs on a task were trained on: the task's own, unless they were only tested there."""
     return row.trained_on or task.dataset
 
 
-def one_a_seed(records: Sequence[dict[str, Any]]) -> dict[tuple[Row, Task, int], dict[str, Any]]:
+def records_by_seed(records: Sequence[dict[str, Any]]) -> dict[tuple[Row, Task, int], dict[str, Any]]:
     """(row, task, seed) -> its record.
 
     Raises:
-        Clash: two different records claim one seed of one cell, or the seeds of a cell were made with different
+        Conflict: two different records claim one seed of one cell, or the seeds of a cell were made with different
             options or on different test images.
     """
     seen: dict[tuple[Row, Task, int], dict[str, Any]] = {}
@@ -93,9 +93,9 @@ def one_a_seed(records: Sequence[dict[str, Any]]) -> dict[tuple[Row, Task, int],
 
 
 def collect(records: Sequence[dict[str, Any]]) -> Cells:
-    """Sort records into cells. Raises Clash as `one_a_seed` does."""
+    """Sort records into cells. Raises Conflict as `records_by_seed` does."""
     cells: Cells = defaultdict(dict)
-    for (row, task, seed), record in one_a_seed(records).items():
+    for (row, task, seed), record in records_by_seed(records).items():
         cells[row, task][seed] = Fraction(record["correct"], record["total"])
     return cells
 
@@ -196,7 +196,7 @@ def add_harmonic_means(cells: Cells) -> list[Task]:
 
 
 def source_first(tasks: Sequence[Task], targets: dict[str, list[str]]) -> list[Task]:
-    """Tasks in their order, but those on a source before the first of its targets."""
+    """Tasks in their order, except that those on a source come before the first of its targets."""
     datasets = list(dict.fromkeys(task.dataset for task in tasks))
     order = [s for d in datasets for s in (*(s for s, found in targets.items() if d in found and s in datasets), d)]
     return sorted(tasks, key=lambda task: order.index(task.dataset))

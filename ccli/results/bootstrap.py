@@ -1,4 +1,4 @@
-"""How sure a difference between two methods is when the test images and the draws of shots had been others."""
+"""The standard error of a difference between two methods, over test images and over draws of shots."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def difference(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]
     draw the same shots they are no replicates, and the error is that of the test images alone.
 
     Args:
-        first, second: records of one data set and number of shots, one a seed.
+        first, second: records of one data set and number of shots, one per seed.
 
     Raises:
         CcliError: no seed in common, or other test images.
@@ -32,7 +32,7 @@ def difference(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]
     ours, theirs = ({record["seed"]: record for record in several} for several in (first, second))
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
-        raise CcliError("no seed that both methods have; run them with the same --seeds")
+        raise CcliError("no seed that both methods have; run them with the same seeds")
     rows = []
     for seed in seeds:
         a, b = ours[seed], theirs[seed]

@@ -11,7 +11,7 @@ from ccli.results.records import is_evaluation, same_record
 REMEDY = "give runs with other options a VARIANT of their own, or make one table for each"
 
 
-class Clash(CcliError):
+class Conflict(CcliError):
     """Two records that do not go together, with these two, so that a caller can name their files."""
 
     def __init__(self, message: str, *records: dict[str, Any]) -> None:
@@ -20,12 +20,12 @@ class Clash(CcliError):
 
 
 def refuse_two_of_a_seed(record: dict[str, Any], other: dict[str, Any]) -> None:
-    """Raises Clash where two records of one seed of one cell differ."""
+    """Raises Conflict where two records of one seed of one cell differ."""
     differing = [] if other is record else same_record(record, other)
     if is_evaluation(record) or is_evaluation(other):  # options of a test that change no prediction
         differing = [name for name in differing if name not in ("config", "run")]
     if differing:
-        raise Clash(
+        raise Conflict(
             f"two different records for {_cell(record)}, seed {record['seed']} (they differ in "
             f"{', '.join(differing)}); make one table for each",
             other, record,
@@ -33,7 +33,7 @@ def refuse_two_of_a_seed(record: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 def refuse_another_test_set(record: dict[str, Any], other: dict[str, Any]) -> None:
-    """Raises Clash where two seeds of one cell were tested on other images or classes, as far as records tell."""
+    """Raises Conflict where two seeds of one cell were tested on other images or classes, as far as records tell."""
     names = [[share["name"] for share in r.get("per_class", ())] for r in (other, record)]
     labels = [r.get("labels") for r in (other, record)]
     if names[0] == names[1] and labels[0] == labels[1]:
@@ -46,7 +46,7 @@ def refuse_another_test_set(record: dict[str, Any], other: dict[str, Any]) -> No
         what = f"{other['total']} and {record['total']} images"
     else:
         what = "the same number of images, with other labels"
-    raise Clash(
+    raise Conflict(
         f"{_seeds(record, other)} were tested on different images ({what}); repeat one of them on the other's test "
         "set, or make one table for each",
         other, record,
@@ -54,7 +54,7 @@ def refuse_another_test_set(record: dict[str, Any], other: dict[str, Any]) -> No
 
 
 def refuse_other_options(record: dict[str, Any], other: dict[str, Any]) -> None:
-    """Raises Clash where two seeds of one cell were made with different options, as far as records tell."""
+    """Raises Conflict where two seeds of one cell were made with different options, as far as records tell."""
     configs = [r.get("config") for r in (other, record)]
     if not all(isinstance(config, dict) for config in configs):
         return
@@ -62,7 +62,7 @@ def refuse_other_options(record: dict[str, Any], other: dict[str, Any]) -> None:
     if differing:
         option, before, now = differing[0]
         more = f", and {len(differing) - 1} more" if len(differing) > 1 else ""
-        raise Clash(
+        raise Conflict(
             f"{_seeds(record, other)} were made with different options ({option} {before} and {now}{more}); {REMEDY}",
             other, record,
         )  # fmt: skip

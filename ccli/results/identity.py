@@ -2,7 +2,7 @@
 
 A configuration is a run's options as its record keeps them: nested dicts of plain values. Two are of one run if every
 option has the same value in both; an option that only one of them has tells them apart, too. The exceptions are the
-options of MAY_DIFFER, each for the reason that stands beside it, and those in another trainer's section, such as
+options of MAY_DIFFER, each for the reason before it, and those in another trainer's section, such as
 TRAINER.GDA.WEIGHT in a run of CCLI. Other trainers than the built-in ones may read any option but those without effect.
 """
 
@@ -26,29 +26,15 @@ ONE_TOOLBOX = "of a data set that only upstream's Dassl has; counts where both h
 OF_FILES = "a digest of files; where they are gone they may be the same"
 PER_SEED = "may differ between the seeds of an experiment, and not within a run"
 MAY_DIFFER = {
-    "OUTPUT_DIR": PLACE,
-    "RESUME": PLACE,
-    "DATASET.ROOT": PLACE,
-    "FEATURES.STORE": PLACE,
-    "VERSION": NO_EFFECT,
-    "USE_CUDA": NO_EFFECT,
-    "VERBOSE": NO_EFFECT,
-    "DATALOADER.NUM_WORKERS": NO_EFFECT,
-    "TEST.*": NO_EFFECT,
-    "TRAIN.*": NO_EFFECT,
-    "INPUT.*": UNREAD,  # images are prepared as the model wants them
-    "DATALOADER.K_TRANSFORMS": UNREAD,
-    "DATALOADER.RETURN_IMG0": UNREAD,
-    "DATALOADER.TRAIN_U.*": UNREAD,
-    "MODEL.INIT_WEIGHTS": UNREAD,
-    "MODEL.BACKBONE.PRETRAINED": UNREAD,
-    "MODEL.HEAD.*": UNREAD,
-    "DATASET.STL10_FOLD": ONE_TOOLBOX,
-    "DATASET.CIFAR_C_*": ONE_TOOLBOX,
-    "DATASET.SPLIT_FILE": OF_FILES,
-    "MODEL.BACKBONE.FILES": OF_FILES,
-    "SEED": PER_SEED,
-    "DATASET.PICKS": PER_SEED,  # published lists of picks are one per seed
+    PLACE: ("OUTPUT_DIR", "RESUME", "DATASET.ROOT", "FEATURES.STORE"),
+    NO_EFFECT: ("VERSION", "USE_CUDA", "VERBOSE", "DATALOADER.NUM_WORKERS", "TEST.*", "TRAIN.*"),
+    UNREAD: (
+        *("INPUT.*", "MODEL.INIT_WEIGHTS", "MODEL.BACKBONE.PRETRAINED", "MODEL.HEAD.*"),
+        *("DATALOADER.K_TRANSFORMS", "DATALOADER.RETURN_IMG0", "DATALOADER.TRAIN_U.*"),
+    ),
+    ONE_TOOLBOX: ("DATASET.STL10_FOLD", "DATASET.CIFAR_C_*"),
+    OF_FILES: ("DATASET.SPLIT_FILE", "MODEL.BACKBONE.FILES"),
+    PER_SEED: ("SEED", "DATASET.PICKS"),  # published lists of picks are one per seed
 }
 
 
@@ -91,10 +77,9 @@ def _unequal(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
 
 
 def _may_differ(option: str, before: Any, now: Any, trainers: set[str], across_seeds: bool) -> bool:
-    reason = next((why for pattern, why in MAY_DIFFER.items() if fnmatchcase(option, pattern)), "")
-    if _of_another_trainer(option, trainers):
-        reason = UNREAD
-    if reason == UNREAD:
+    matching = (why for why, patterns in MAY_DIFFER.items() if any(fnmatchcase(option, one) for one in patterns))
+    reason = next(matching, "")
+    if reason == UNREAD or _of_another_trainer(option, trainers):
         return trainers <= METHODS.keys()
     if reason == ONE_TOOLBOX:
         return before is None or now is None

@@ -2,10 +2,10 @@
 
 Wilcoxon's signed-rank test asks it of accuracies, one pair for each (data set, shots, seed) that both methods have.
 Pairs of equal accuracy are dropped, as Wilcoxon did (scipy's zero_method "wilcox"): under the null hypothesis that
-each difference is as likely as its opposite they can go neither way, and how many they are is told. scipy counts all
+each difference is as likely as its opposite they can go neither way; their number is reported. scipy counts all
 2^n signs where n <= 50 and no two differences are of one size, or n <= 13, and otherwise takes the normal
 approximation. Pairs on one data set share its test images and are not independent, so that p speaks about these data
-sets, and is too small as evidence about others (Demsar, JMLR 7, 2006, has one pair a data set for that).
+sets, and p is too small as evidence about others (Demsar, JMLR 7, 2006, has one pair per data set for that).
 Source: F. Wilcoxon, Individual comparisons by ranking methods, Biometrics Bulletin 1 (1945).
 
 McNemar's exact test asks it of images, for each pair by itself: of the images that exactly one of the two gets right,
@@ -25,7 +25,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from ccli.results.aggregate import Row, one_a_seed, row_names
+from ccli.results.aggregate import Row, records_by_seed, row_names
 
 LEVEL = 0.05
 Pair = tuple[str, int, int]  # data set, shots, seed
@@ -82,7 +82,7 @@ def paired_tests(records: Iterable[dict[str, Any]], trainer: str = "CCLI") -> li
     # A method's runs are one group whether or not some of them were tested elsewhere, too.
     groups: dict[str, dict[Row, dict[Pair, dict[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
     methods: dict[Row, None] = {}
-    for (row, task, seed), record in one_a_seed(list(records)).items():
+    for (row, task, seed), record in records_by_seed(list(records)).items():
         method = row._replace(trained_on="")
         groups[record.get("trained_on", "")][method][task.dataset, task.shots, seed] = record
         methods[method] = None

@@ -96,7 +96,7 @@ def _safe(name: str, used: set[str]) -> str:
 
 
 def save(found: Sequence[Plot], folder: str | Path) -> list[Path]:
-    """Write each figure as PDF and as PNG (200 dots an inch); the paths.
+    """Write each figure as PDF and as PNG (200 dots per inch); the paths.
 
     Raises:
         CcliError: the folder cannot be made or written to.

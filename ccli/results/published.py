@@ -26,7 +26,7 @@ def read_published(path: str | Path) -> list[Published]:
     """All rows of a file.
 
     Raises:
-        CcliError: no such file, a column is missing, a line is not a number where one belongs, or two are of one cell.
+        CcliError: no such file, a column is missing, shots or accuracy is not a number, or two lines are of one cell.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:  # spreadsheets begin with a mark
@@ -34,13 +34,13 @@ def read_published(path: str | Path) -> list[Published]:
             missing = set(COLUMNS) - set(reader.fieldnames or ())
             if missing:
                 raise CcliError(f"{path} has no column {min(missing)!r}; expected {', '.join(COLUMNS)}")
-            return _one_a_cell(path, [(reader.line_num, _row(path, reader.line_num, line)) for line in reader])
+            return _one_per_cell(path, [(reader.line_num, _row(path, reader.line_num, line)) for line in reader])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CcliError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
 
 
-def _one_a_cell(path: str | Path, found: list[tuple[int, Published]]) -> list[Published]:
-    """The rows, where no two stand for one cell: of a method either shots 0 or numbers of shots, each once."""
+def _one_per_cell(path: str | Path, found: list[tuple[int, Published]]) -> list[Published]:
+    """The rows; refuses two of one cell. A method has either shots 0 or numbers of shots, each once."""
     lines: dict[tuple, dict[int, int]] = {}  # (data set, trainer, backbone) -> shots -> line
     for number, row in found:
         others = lines.setdefault(row[:3], {})
@@ -60,5 +60,7 @@ def _row(path: str | Path, number: int, line: dict[str, str]) -> Published:
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise CcliError(f"{path}, line {number}: shots and accuracy must be numbers") from error
     if shots < 0 or not 0 <= accuracy <= 1:
-        raise CcliError(f"{path}, line {number}: {shots} shots and {line['accuracy']} % cannot be")
+        raise CcliError(
+            f"{path}, line {number}: shots must be >= 0 and accuracy 0 to 100 %, got {shots} and {line['accuracy']}"
+        )
     return Published(line["dataset"], line["trainer"], line["backbone"], shots, accuracy)

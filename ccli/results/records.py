@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from ccli import __version__
-from ccli.errors import CcliError
+from ccli.errors import CcliError, first_line, os_errors
 from ccli.files.atomic import moved_into_place
-from ccli.files.plain_json import loads
 from ccli.files.regular import refuse_special
-from ccli.files.sealed_json import FIELD, broken_seal, sealed
+from ccli.files.sealed_json import FIELD, read_sealed, sealed
 from ccli.results.schema import VERSION, record_problem
 
 RECORD = "result.json"
@@ -67,17 +66,13 @@ def write_record(folder: str | Path, record: dict[str, Any]) -> Path:
         raise CcliError(f"the record for {folder} {problem}; nothing was written")
     text = _to_json(record)
     target = Path(folder) / RECORD
-    try:
+    with os_errors(f"cannot write {target}", "free space or choose another folder"):
         target.parent.mkdir(parents=True, exist_ok=True)
         with moved_into_place(target) as scratch, open(scratch, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         _sync_folder(target.parent)
-    except OSError as error:
-        raise CcliError(
-            f"cannot write {target}: {error.strerror or error}; free space or choose another folder"
-        ) from error
     return target
 
 
@@ -92,10 +87,6 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
-
-
 def read_record(folder_or_file: str | Path) -> dict[str, Any]:
     """Read and check a run's record.
 
@@ -103,26 +94,23 @@ def read_record(folder_or_file: str | Path) -> dict[str, Any]:
         folder_or_file: the run's output folder, or the record itself (a name that ends in .json).
 
     Raises:
-        CcliError: the record is missing, truncated, of another version, incomplete, or contradicts itself.
+        CcliError: the record is missing, damaged, of another version, incomplete, or contradicts itself.
     """
     path = Path(folder_or_file)
     if path.name != RECORD and (path.is_dir() or path.suffix != ".json"):
         path = path / RECORD
-    if path.is_dir():
-        raise CcliError(f"{path} is a folder, where a run writes a file of that name; rename or remove it")
-    refuse_special(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        record = loads(text, parse_constant=_refuse_constant)
-    except (FileNotFoundError, NotADirectoryError):
-        raise CcliError(f"{path} does not exist; a run writes it when it ends, so finish the run") from None
-    except OSError as error:
-        raise CcliError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from error
-    except ValueError as error:  # JSON and UTF-8 errors are both ValueErrors
-        raise CcliError(f"{path} is truncated or not JSON ({error}); delete it and repeat the run") from error
-    problem = record_problem(record) or broken_seal(text)
-    if problem:
-        raise CcliError(f"{path} {problem}; delete it and repeat the run")
+    remedy = "delete it and repeat the run"
+    with os_errors(f"{path} cannot be read", "check its permissions"):
+        if path.is_dir():
+            raise CcliError(f"{path} is a folder, where a run writes a file of that name; rename or remove it")
+        if not path.exists():
+            raise CcliError(f"{path} does not exist; a run writes it when it ends, so finish the run")
+        try:
+            record = read_sealed(path)
+        except ValueError as error:
+            raise CcliError(f"{path} is damaged ({first_line(error)[:100]}); {remedy}") from error
+    if problem := record_problem(record):
+        raise CcliError(f"{path} {problem}; {remedy}")
     record.pop(FIELD, None)
     return record
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 from typing import Annotated, Any, Literal, get_args
 
 from msgspec import UNSET, Meta, Struct, UnsetType, convert
 from msgspec.structs import fields
+
+from ccli.files.typed_json import in_words
 
 VERSION = 2
 Protocol = Literal["validation", "fixed", "paper"]
@@ -114,19 +115,4 @@ def record_problem(record: Any) -> str:
     try:
         return convert(record, Record).contradiction()
     except ValueError as error:
-        return _in_words(str(error), record)
-
-
-def _in_words(message: str, record: dict[str, Any]) -> str:
-    """msgspec's message, such as "Expected `int` >= 0 - at `$.total`", with the value."""
-    reason, _, place = message.partition(" - at ")
-    place = place.strip("`").removeprefix("$.")
-    if missing := re.fullmatch(r"Object missing required field `(\w+)`", reason):
-        return f"has no field {missing[1]!r}" + (f" in {place}" if place else "")
-    name = re.split(r"\W", place)[0]
-    if name not in record:
-        return f"has fields that cannot be read ({reason})"
-    if reason.startswith("Invalid enum value"):
-        reason = f"expected one of {', '.join(CHOICES[name])}"
-    value = f"has {name} = {repr(record[name])[:60]}: {reason[0].lower()}{reason[1:]}"
-    return value if place == name else f"{value} at {place}"
+        return in_words(error, record, CHOICES)

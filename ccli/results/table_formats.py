@@ -85,7 +85,7 @@ def render(table: Table, fmt: str = "github", paired: Sequence[PairedTest] | Non
         raise CcliError(f"unknown table format {fmt!r}; use {', '.join(FORMATS)}.{nearest(fmt, FORMATS)}")
     if fmt == "csv":
         if paired is not None:
-            raise CcliError("paired tests have no place in the csv of a table; use json, or leave --paired out")
+            raise CcliError("paired tests have no place in the csv of a table; use json, or leave the tests out")
         return _csv(facts(table))
     if fmt == "json":
         return _json(table, paired)

@@ -154,7 +154,7 @@ def test_a_run_without_concepts_is_an_error_in_words(run):
     with pytest.raises(CcliError, match="has 3 classes and its record 4; give the folder of a run"):
         contents_of(run, record)
     run.concepts = None
-    with pytest.raises(CcliError, match=r"the run has no concepts .* TRAINER\.CCLI\.SOURCE is visual or text$"):
+    with pytest.raises(CcliError, match=r"the run has no concepts .* with visual or text concepts$"):
         contents_of(run, record)
 
 

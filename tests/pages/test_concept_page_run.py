@@ -136,7 +136,7 @@ def test_another_method_is_refused(tmp_path, capsys):
         f"report.py: error: {tmp_path / 'run'} has no concepts to show: explanations need a run of CCLI"
     )
     run_here(*bundle_args(bundle_file(tmp_path), tmp_path / "none", "TRAINER.CCLI.SOURCE", "none"))
-    assert refused(tmp_path / "none", capsys).endswith("TRAINER.CCLI.SOURCE is visual or text")
+    assert refused(tmp_path / "none", capsys).endswith("with visual or text concepts")
 
 
 def test_a_run_that_is_not_finished_is_refused(bundle, tmp_path, capsys):

@@ -196,7 +196,7 @@ def test_what_is_broken_is_named_and_the_rest_goes_on(tmp_path, out, capsys):
     warnings = capsys.readouterr().err.splitlines()
     expected = [
         f"{out}/old/result.json has version 1, this code reads version 2",
-        f"{out}/truncated/result.json is truncated or not JSON",
+        f"{out}/truncated/result.json is damaged",
         f"{out}/failed failed: ValueError: no such thing",
         f"{tmp_path}/nothing holds no finished run",
     ]

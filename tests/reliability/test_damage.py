@@ -18,7 +18,7 @@ from ccli.errors import CcliError, of_the_disk
 from ccli.features.encoder import FeatureEncoder
 from ccli.files.sealed_json import check_archive, check_seal, sealed
 from ccli.results.records import find_records, is_done, read_record, write_record
-from ccli.trainers.common.checkpoints import read_checkpoint, write_json
+from ccli.trainers.common.checkpoints import read_checkpoint, write_run
 
 
 def flipped(content: bytes, bit: int) -> bytes:
@@ -81,7 +81,7 @@ def test_a_record_of_before_is_read_and_a_disk_that_fails_is_no_missing_record(t
     write_record(tmp_path / "run", record)
     text = path.read_text()
     path.write_text(text.replace('"seed": 1', '"seed": 3'))
-    with pytest.raises(CcliError, match=r"run/result.json is damaged: its digest is .*delete it and repeat the run"):
+    with pytest.raises(CcliError, match=r"run/result.json is damaged \(its digest is .*delete it and repeat the run"):
         read_record(path)
     assert not is_done(tmp_path / "run")
 
@@ -108,7 +108,7 @@ def test_a_full_disk_in_a_write_names_the_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.write_text", full)
     with pytest.raises(CcliError, match=r"cannot write .*/run.json \(No space left on device\); make room") as error:
-        write_json(tmp_path / "run.json", {})
+        write_run(tmp_path, [], [], {})
     assert error.value.__cause__.filename == str(tmp_path / "run.json") and os.listdir(tmp_path) == []
 
 

@@ -124,8 +124,8 @@ def a_run(folder):
 
 RECORDS = {
     "nested": ("config", {"a": json.loads("[" * 200 + "]" * 200)}, "nested too deep"),
-    "huge": ("seed", 2**70, "has seed = "),
-    "infinite when divided": ("accuracy", 10**400, "has accuracy = "),
+    "huge": ("seed", 2**70, "invalid seed = "),
+    "infinite when divided": ("accuracy", 10**400, "invalid accuracy = "),
 }
 
 
@@ -141,9 +141,12 @@ def test_records(tmp_path, a_run, what):
 FACTS_CHANGED = {
     "classnames": (["a"] * 5, "differ in number|is outside|not \\(5, 32\\)"),
     "width": (10**12, "no tensor of the head is 1000000000000 wide"),
-    "templates": ("a {}", "templates is 'a {}'"),
-    "calibration": ({"temperature": 0, "fitted_on": "none"}, "calibration.temperature is 0"),
-    "images": ({"backbone": 3}, "images.backbone is 3"),
+    "templates": ("a {}", "invalid templates = 'a {}': expected `array`"),
+    "calibration": (
+        {"temperature": 0, "fitted_on": "none"},
+        "invalid calibration.temperature: expected .* > 1e-06",
+    ),
+    "images": ({"backbone": 3}, "invalid images.backbone: expected `str`, got `int`"),
     "head": ("os", "names a head 'os'"),
 }
 

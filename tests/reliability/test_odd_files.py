@@ -50,12 +50,12 @@ def told(script, *argv):
 @ENDLESS
 def test_a_record(make, tmp_path):
     make(tmp_path / "result.json")
-    with pytest.raises(CcliError, match="is no plain file, but a pipe"):
+    with pytest.raises(CcliError, match="is not a regular file but a pipe"):
         read_record(tmp_path)
-    assert "is no plain file" in find_records(tmp_path)[1][0]
+    assert "is not a regular file" in find_records(tmp_path)[1][0]
     make(tmp_path / "failed.txt")
     (tmp_path / "result.json").unlink()
-    assert "is no plain file" in find_records(tmp_path)[1][0]
+    assert "is not a regular file" in find_records(tmp_path)[1][0]
 
 
 @ENDLESS
@@ -63,7 +63,7 @@ def test_a_record(make, tmp_path):
 def test_a_classifier(make, name, finished, tmp_path):
     run = shutil.copytree(finished[1], tmp_path / "run")
     make(run / name)
-    with pytest.raises(CcliError, match=rf"{name}' is no plain file"):
+    with pytest.raises(CcliError, match=rf"{name}' is not a regular file"):
         load_run(run)
 
 
@@ -71,7 +71,7 @@ def test_a_classifier(make, name, finished, tmp_path):
 def test_a_picture_and_a_log(make, tmp_path):
     make(tmp_path / "a.png")
     for read in (open_image, digest):
-        with pytest.raises(CcliError, match=r"a\.png' is no plain file"):
+        with pytest.raises(CcliError, match=r"a\.png' is not a regular file"):
             read(tmp_path / "a.png")
     (tmp_path / "seed1").mkdir()
     make(tmp_path / "seed1/log.txt")
@@ -121,7 +121,7 @@ def test_a_checkpoint_of_something_else(change, trainer, finished, tmp_path):
     (path,) = run.glob("head/model.pth.tar-*")
     content = torch.load(path, weights_only=True)
     torch.save(content | {"state_dict": other(content["state_dict"], **CHANGES[change])}, path)
-    with pytest.raises(SystemExit, match=rf"^error: the checkpoint in .*run is none of {trainer} for these features"):
+    with pytest.raises(SystemExit, match=rf"^error: the checkpoint in .*run does not fit {trainer} and these features"):
         run_here("--eval-only", "--model-dir", run, *bundle_args(bundle, tmp_path / "eval", trainer=trainer))
 
 
@@ -144,5 +144,5 @@ def test_a_file_where_checkpoints_go(tmp_path):
     bundle = bundle_file(tmp_path)
     (tmp_path / "run").mkdir()
     (tmp_path / "run/head").touch()
-    with pytest.raises(SystemExit, match=r"run/head is no folder, and checkpoints go into one of that name; remove it"):
+    with pytest.raises(SystemExit, match=r"/head is not a folder, and checkpoints go into one of that name; remove it"):
         run_here(*bundle_args(bundle, tmp_path / "run"))

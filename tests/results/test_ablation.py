@@ -68,7 +68,7 @@ def test_the_table_by_hand():
 def test_what_is_no_ablation_is_refused():
     with pytest.raises(CcliError, match=r"no run of the method itself \(cfg rn50\)"):
         ablation([run(50, 1, K=10)], "rn50")
-    with pytest.raises(CcliError, match="one trainer, data set and number of shots, not of 2"):
+    with pytest.raises(CcliError, match="one trainer, data set and number of shots, got 2"):
         ablation([run(50, 1), run(50, 1) | {"shots": 1}], "rn50")
 
 

@@ -8,7 +8,7 @@ from helpers import bundle_args, bundle_file, run_here
 from table_records import make
 
 from ccli.errors import CcliError
-from ccli.results.conflicts import Clash
+from ccli.results.conflicts import Conflict
 from ccli.results.identity import State, differing_options, folder_state
 from ccli.results.records import RECORD
 from ccli.results.table_formats import results_table
@@ -95,7 +95,7 @@ def is_one_experiment(before, now) -> bool:
     """What a table says of two seeds."""
     try:
         return "61.00 ± 1.41" in results_table([make(60, 1, config=before), make(62, 2, config=now)])
-    except Clash:
+    except Conflict:
         return False
 
 

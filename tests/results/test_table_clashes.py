@@ -4,7 +4,7 @@ import pytest
 from table_records import cells, make
 
 from ccli.errors import CcliError
-from ccli.results.conflicts import Clash
+from ccli.results.conflicts import Conflict
 from ccli.results.table_formats import results_table
 
 
@@ -50,7 +50,7 @@ def test_what_may_differ_between_seeds():
         two("a text", "another text"),
     ):
         assert cells(results_table(records))[1][1] == "61.00 ± 1.41"
-    with pytest.raises(Clash, match=r"TRAINER.CCLI.TOP_K"):  # nobody knows what a stranger reads
+    with pytest.raises(Conflict, match=r"TRAINER.CCLI.TOP_K"):  # nobody knows what a stranger reads
         results_table(two(config(1, trainer="Theirs"), config(2, 5, trainer="Theirs"), "Theirs"))
 
 
@@ -78,6 +78,6 @@ def images(seed, labels, names=("dotted", "lined"), **other):
 )
 @pytest.mark.parametrize("where", [{}, {"trained_on": "cars", "run": "f"}])
 def test_seeds_on_other_test_images_are_refused(second, words, where):
-    with pytest.raises(Clash, match=rf"seeds 1 and 2 of .* on different images \({words}\).*one table for each"):
+    with pytest.raises(Conflict, match=rf"seeds 1 and 2 of .* on different images \({words}\).*one table for each"):
         results_table([images(1, [0, 1]) | where, second | where])
     assert results_table([images(1, [0, 1]) | where, images(2, [0, 1]) | where])

@@ -206,7 +206,10 @@ def test_published_rows_are_marked_and_never_bold():
     [
         ("dataset,trainer,backbone,shots\n", "no column 'accuracy'"),
         ("dataset,trainer,backbone,shots,accuracy\ndtd,X,RN50,one,3\n", "line 2: shots and accuracy must be numbers"),
-        ("dataset,trainer,backbone,shots,accuracy\ndtd,X,RN50,1,103\n", "line 2: 1 shots and 103 % cannot be"),
+        (
+            "dataset,trainer,backbone,shots,accuracy\ndtd,X,RN50,1,103\n",
+            "line 2: shots must be >= 0 and accuracy 0 to 100 %, got 1 and 103",
+        ),
         ("dataset,trainer,backbone,shots,accuracy\ndtd,X,RN50,1\n", "line 2: shots and accuracy must be numbers"),
         (
             "dataset,trainer,backbone,shots,accuracy\ndtd,X,RN50,1,3\ndtd,X,RN50,2,3\ndtd,X,RN50,1,4\n",

@@ -123,14 +123,13 @@ def test_bad_records_and_folders_claimed_twice(tmp_path):
     before = records(tmp_path / "runs")
     one, two = (tmp_path / f"runs/whole/GDA/rn50_4shots/seed{seed}/result.json" for seed in (1, 2))
     one.write_text(one.read_text()[:200])
-    two.write_text(two.read_text().replace('"version": 2', '"version": 1'))
+    without_digest = two.read_text().rpartition(',\n"digest"')[0] + "}"
+    two.write_text(without_digest.replace('"version": 2', '"version": 1'))
     done = sweep("--datasets", "a/tiny.npz", "b/tiny.npz", *argv[1:], cwd=tmp_path)
     assert done.returncode == 1 and "0 done before, 2 done now, 4 failed" in done.stderr
-    assert f"{one} is truncated" in done.stderr and f"{two} has version 1" in done.stderr
-    assert (
-        done.stderr.count("4 runs cannot be made: two runs claim this folder") == 2
-        and not (tmp_path / "runs/tiny").exists()
-    )
+    assert f"{one} is damaged" in done.stderr and f"{two} has version 1" in done.stderr
+    assert done.stderr.count("4 runs cannot be made: two runs claim this folder") == 2
+    assert not (tmp_path / "runs/tiny").exists()
     assert differences(before, records(tmp_path / "runs")) == {}
 
 

@@ -111,4 +111,4 @@ def test_an_output_that_cannot_be_written_to(tmp_path):
     run.folder.parents[1].mkdir(parents=True)
     run.folder.parent.write_text("in the way")
     (outcome,) = execute(run)
-    assert outcome.error.startswith(f"cannot write to {run.folder} (Not a directory); choose another --output")
+    assert outcome.error.startswith(f"cannot write to {run.folder} (Not a directory); choose another folder")

@@ -1,4 +1,4 @@
-"""Reading a run's folder: its checkpoint, classes and options, and what can be evaluated. Nothing is unpickled."""
+"""Reading a run's folder: checkpoint, classes and options, and whether it can be evaluated. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from pathlib import Path
 import torch
 
 from ccli.errors import CcliError, first_line
-from ccli.files.atomic import moved_into_place
-from ccli.files.regular import refuse_special
+from ccli.files.atomic import write_whole
 from ccli.files.safe_load import load_checkpoint, why_refused
-from ccli.files.sealed_json import check_seal, sealed
+from ccli.files.sealed_json import read_sealed, sealed
 from ccli.results.identity import RUN, Difference, FolderState, State, differing_options, folder_state
 from ccli.results.records import RECORD, fingerprint, is_done, leaves, read_record
 
 HEAD = "head"  # the name of the registered model, and of its folder of checkpoints
-ODD = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)  # what a checkpoint of something else raises
+ODD = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)  # raised by a checkpoint that does not fit
 
 
 def read_checkpoint(folder: Path, epoch: int | None = None) -> dict[str, torch.Tensor]:
-    """The state_dict in OUTPUT/<name>: the best, that of an epoch, or the one that the file `checkpoint` names.
+    """The state_dict in OUTPUT/<name>: of the best model, of an epoch, or of the file that `checkpoint` names.
 
     Raises:
-        CcliError: there is none, or it is not a plain checkpoint.
+        CcliError: there is no checkpoint, or it holds more than tensors and plain values.
     """
     path = folder / ("model-best.pth.tar" if epoch is None else f"model.pth.tar-{epoch}")
     if epoch is None and not path.exists() and (folder / "checkpoint").exists():
@@ -44,7 +43,7 @@ def read_checkpoint(folder: Path, epoch: int | None = None) -> dict[str, torch.T
 
 
 def _pointed(folder: Path) -> str:
-    """The name in the file `checkpoint`, and below it the start of its SHA-256, which upstream's Dassl leaves out."""
+    """The name in the file `checkpoint`; the start of its SHA-256 follows, unless upstream's Dassl wrote it."""
     name, *digest = (folder / "checkpoint").read_text(errors="replace").split("\n")[:2]
     if any(digest) and digest[0] != hashlib.sha256(name.encode()).hexdigest()[:16]:
         raise CcliError(f"{folder / 'checkpoint'} is damaged; write the name of the last checkpoint into it")
@@ -59,15 +58,15 @@ def folder_of_checkpoints(folder: str | Path) -> Path:
     """Where a run keeps its checkpoints. Raises CcliError where something else has that name."""
     place = Path(folder) / HEAD
     if os.path.lexists(place) and not place.is_dir():
-        raise CcliError(f"{place} is no folder, and checkpoints go into one of that name; remove it")
+        raise CcliError(f"{place} is not a folder, and checkpoints go into one of that name; remove it")
     return place
 
 
 def head_of(trainer, state: dict[str, torch.Tensor], folder: str | Path, some: torch.Tensor) -> torch.nn.Module:
-    """The head that a checkpoint's tensors are of, once it has answered `some` features [n, D].
+    """The head with a checkpoint's tensors; `some` features [n, D] show that it works.
 
     Raises:
-        CcliError: they are of something else.
+        CcliError: the tensors are another method's, or of another width.
     """
     try:
         head = trainer.head_from_state(state).to(trainer.device).eval()
@@ -75,27 +74,16 @@ def head_of(trainer, state: dict[str, torch.Tensor], folder: str | Path, some: t
             head(some)
     except ODD as error:
         raise CcliError(
-            f"the checkpoint in {folder} is none of {trainer.cfg.TRAINER.NAME} for these features "
+            f"the checkpoint in {folder} does not fit {trainer.cfg.TRAINER.NAME} and these features "
             f"({first_line(error)[:100]}); make that run again"
         ) from error
     return head
 
 
 def write_run(folder: str, names: list[str], ids: list[str], options: dict) -> None:
-    """Keep which class each logit stands for, and the run's options, beside the checkpoints."""
-    write_json(Path(folder) / RUN, {"classnames": names, "class_ids": ids, "options": options})
-
-
-def write_json(target: Path, content: dict) -> None:
-    """Write beside, then move into place; the folder is made if absent."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with moved_into_place(target) as scratch:
-            scratch.write_text(sealed(json.dumps(content)))
-    except OSError as error:
-        raise CcliError(
-            f"cannot write {target} ({error.strerror or error}); make room or choose another --output-dir"
-        ) from error
+    """Write the class of each logit and the run's options beside the checkpoints."""
+    content = {"classnames": names, "class_ids": ids, "options": options}
+    write_whole(Path(folder) / RUN, sealed(json.dumps(content)))
 
 
 def read_classes(folder: str | Path) -> list[str]:
@@ -104,19 +92,19 @@ def read_classes(folder: str | Path) -> list[str]:
 
 
 def read_options(folder: str | Path) -> dict:
-    """The options that a run was started with, and "weights", which tells what made its features."""
+    """The options that a run was started with, and "weights", a digest of the model that made its features."""
     return dict(_read_run(folder, "options"))
 
 
 def check_same_run(folder: str | Path, options: dict) -> None:
-    """Refuse to go on from checkpoints that were made with other options, or from other images.
+    """Refuse to resume a run that was made with other options or from other images.
 
     Raises:
-        CcliError: an option differs (named), an image is another file than it was, or there is no seed, so that other
-            shots would be drawn.
+        CcliError: an option differs (named), an image file has changed, or there is no seed, so that other shots would
+            be drawn.
     """
     if options.get("SEED", 0) < 0:
-        raise CcliError(f"{folder} holds an unseeded run, which nothing can resume; choose another --output-dir")
+        raise CcliError(f"{folder} holds an unseeded run, which cannot be resumed; choose another --output-dir")
     before, now = read_options(folder), dict(options)
     images = before.pop("images", ""), now.pop("images", "")
     refuse_differing(folder, differing_options(before, now))
@@ -140,10 +128,10 @@ def other_images(folder: str | Path) -> CcliError:
 
 
 def check_evaluation(folder: str | Path, cfg) -> None:
-    """Refuse to evaluate a run as what it is not.
+    """Refuse to evaluate a run under another trainer, number of shots or seed.
 
     Raises:
-        CcliError: the trainer, or the shots or the seed where they are given (not -1), are not those of the run.
+        CcliError: the trainer differs from the run's, or the shots or the seed do where they are given (not -1).
     """
     ran = dict(leaves(read_options(folder)))
     trainer = ran.get("TRAINER.NAME", cfg.TRAINER.NAME)
@@ -176,7 +164,7 @@ def _is_last(run: Path, epoch: int) -> bool:
 
 
 def refuse_another_record(folder: str | Path, record: dict) -> None:
-    """Refuse to write a record over that of something else.
+    """Refuse to overwrite another record.
 
     Raises:
         CcliError: `folder` holds the record of another data set, method, number of shots, seed or source.
@@ -193,10 +181,10 @@ def refuse_another_record(folder: str | Path, record: dict) -> None:
 
 
 def refuse_foreign_record(folder: str | Path, found: FolderState) -> None:
-    """Refuse to train where the record of an evaluation is, or that of a run with other options.
+    """Refuse to train where the folder holds the record of an evaluation, or of a run with other options.
 
     Raises:
-        CcliError: one of these.
+        CcliError: it does.
     """
     if found.state is State.EVALUATION:
         raise CcliError(f"{folder} holds the record of an evaluation; choose another --output-dir")
@@ -211,11 +199,8 @@ def is_evaluated(run: str, folder: str) -> bool:
 
 def _read_run(folder: str | Path, key: str):
     path = Path(folder) / RUN
-    refuse_special(path)
     try:
-        text = path.read_text()
-        check_seal(text)
-        return json.loads(text)[key]
+        return read_sealed(path)[key]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CcliError(
             f"{path} is missing or damaged ({type(error).__name__}); it is written when a run starts"

@@ -18,7 +18,7 @@ MANY_CLASSES = 60
 MARKS = (8, 4)  # concepts for and against a class
 SEPARATE = (6, 2)  # a class and its rival
 EXPLAIN = (6, 4)  # a test image
-NO_CONCEPTS = "explanations need a run of CCLI whose TRAINER.CCLI.SOURCE is visual or text"
+NO_CONCEPTS = "explanations need a run of CCLI with visual or text concepts"
 
 
 def contents(folder: str | Path) -> dict[str, Any]:

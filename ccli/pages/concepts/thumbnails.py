@@ -22,7 +22,7 @@ THREADS, CHUNK = 4, 64  # a chunk is read before the budget is looked at
 def thumbnails(
     paths: Sequence[str | Path], side: int | None = None, budget: int = BUDGET
 ) -> tuple[list[str], list[str]]:
-    """(data URIs, notes): one URI a path, and in words what has none.
+    """(data URIs, notes): one URI per path, and a note for each kind of missing picture.
 
     Args:
         paths: of images, the most wanted first; "" where there is no image, which needs no note.

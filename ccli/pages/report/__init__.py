@@ -25,7 +25,7 @@ def render_page(
     Args:
         found: (path, record), as `ccli.results.records.find_records` returns them, at most one per seed of a cell.
         plots: from `ccli.results.plots.plots` of the same records.
-        problems: what could not be read, a line each.
+        problems: what could not be read, one line each.
         against: a trainer; cells show the difference to it.
         published: numbers to show in rows of their own, marked.
 
