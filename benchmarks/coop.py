@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ccli.clip.model import DEMO, FrozenClip
+from ccli.clip.model import FrozenClip
+from ccli.clip.weights import DEMO
 from ccli.fitting.training import step
 from ccli.methods.context_optimization import POSITIONS, ContextOptimization, build, lay_out
 

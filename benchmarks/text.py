@@ -29,7 +29,7 @@ def at_full_length(clip: FrozenClip, texts: Sequence[str]) -> tuple[float, torch
     for k in starts:
         batch = [*texts[k : k + BATCH], *[""] * BATCH][:BATCH]
         with torch.inference_mode():
-            features.append(clip._model.encode_text(clip.tokenize(batch)).float())
+            features.append(clip.model.encode_text(clip.tokenize(batch)).float())
     seconds = (time.perf_counter() - start) * -(-len(texts) // BATCH) / len(starts)
     rows = [j for k in starts for j in range(k, k + BATCH)]
     kept = [j < len(texts) for j in rows]
