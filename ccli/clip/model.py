@@ -48,7 +48,7 @@ class FrozenClip:
 
     @property
     def images_at_once(self) -> int:
-        """How many images to encode together; always as many, and the bits of one do not depend on the others."""
+        """Images per batch. All batches have this size: the bits of a feature do not depend on the other images."""
         fit = _PIXELS // self.facts.image_size**2
         return max(1, min(_AT_ONCE, fit)) if self.device.type == "cpu" else _AT_ONCE
 
@@ -61,7 +61,7 @@ class FrozenClip:
     def encode_text(self, texts: list[str]) -> torch.Tensor:
         """B sentences to features [B, D], float32, not normalised.
 
-        They are cut to the greatest of their `text_lengths`: what follows its end token does not change a feature.
+        Tokens beyond the greatest of the `text_lengths` are cut off; they follow all end tokens and change no feature.
         """
         tokens = self.tokenize(texts).to(self.device)
         with torch.inference_mode():
@@ -71,23 +71,23 @@ class FrozenClip:
             return self.text_tower(self.text_tower.embed(tokens[:, :cut]), tokens.argmax(-1)).float()
 
     def text_lengths(self, texts: list[str]) -> list[int]:
-        """To how many tokens `encode_text` cuts each of the texts when it is alone: start and end count."""
+        """The number of tokens that `encode_text` keeps of each text alone, start and end included."""
         tokens = self.tokenize(texts)
         return _rounded_lengths(tokens) if is_clips_own(self.model) else [tokens.shape[1]] * len(texts)
 
     def tokenize(self, texts: list[str]) -> torch.Tensor:
-        """B texts to token ids [B, context length]: start, text, end, padding. What does not fit is cut off."""
+        """B texts to token ids [B, context length]: start, text, end, padding. Longer texts are cut off."""
         return self._tokenizer(texts)
 
     def token_text(self, token: int) -> str:
-        """What a token id stands for; it ends in a space where the token ends a word."""
+        """The text of a token id, with a space at its end where the token ends a word."""
         return getattr(self._tokenizer, "tokenizer", self._tokenizer).decode([token])
 
     def refuse_without_text_tower(self) -> None:
         """Refuse a configuration whose text tower is not CLIP's own, without loading weights.
 
         Raises:
-            CcliError: there is none, or it is another architecture's.
+            CcliError: the model has no text tower, or another architecture's.
         """
         config = self._weights.config
         text = config.get("text_cfg")
@@ -121,6 +121,6 @@ class FrozenClip:
 
 
 def _rounded_lengths(tokens: torch.Tensor) -> list[int]:
-    """Of each row of ids [B, L], up to its end token, rounded up to a multiple of 4 where L allows: few lengths."""
+    """Length of each row of ids [B, L] to its end token, rounded up to a multiple of 4, at most L: few lengths."""
     up = (tokens.argmax(-1) // 4 + 1) * 4
     return up.clamp(max=tokens.shape[1]).tolist()
