@@ -14,6 +14,7 @@ setup(
     package_dir={name: name.removeprefix("ccli.").replace(".", "/") for name in FOLDERS},
     package_data={
         "ccli.concepts": ["vocabulary.txt"],
+        "ccli.clip": ["imagenet80.txt"],
         "ccli.clip.demo_clip": ["open_clip_config.json", "open_clip_model.safetensors"],
         "ccli.pages.report": ["page.html.jinja", "page.css", "page.js"],
         "ccli.pages.concepts": ["page.html.jinja", "page.css", "bars.js", "page.js"],

@@ -21,7 +21,8 @@ import ccli.clip
 from benchmarks.console import parser, table
 from benchmarks.generated import few_shot, images, untrained
 from benchmarks.timing import fastest
-from ccli.clip.model import DEMO, PRECISIONS, FrozenClip
+from ccli.clip.model import PRECISIONS, FrozenClip
+from ccli.clip.weights import DEMO
 from ccli.datasets.concept_shapes import ConceptShapes
 from ccli.features import crops
 from ccli.features.decoding import open_image

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ccli.clip.model import DEMO
+from ccli.clip.weights import DEMO
 from ccli.datasets.common.few_shot import FewShotDataset, extend_cfg
 from ccli.features.bundles import Bundle, write_bundle
 from ccli.features.task import Split

@@ -21,8 +21,9 @@ from tqdm import tqdm
 from benchmarks.console import parser, table
 from benchmarks.generated import WIDTH, around, bundle, centres, few_shot, imagenet_tree
 from benchmarks.processes import Measured, measured, one_run, own_seconds
-from ccli.clip.model import DEMO, FrozenClip
+from ccli.clip.model import FrozenClip
 from ccli.clip.prompts import CONCEPT_TEMPLATE, class_prompts, templates_for
+from ccli.clip.weights import DEMO
 from ccli.concepts.vocabulary import read_vocabulary
 from ccli.datasets.imagenet import ImageNet
 from ccli.features.bundles import write_bundle

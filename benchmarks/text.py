@@ -29,7 +29,7 @@ def at_full_length(clip: FrozenClip, texts: Sequence[str], starts: Sequence[int]
     for k in starts:
         batch = [*texts[k : k + BATCH], *[""] * BATCH][:BATCH]
         with torch.inference_mode():
-            features.append(clip._model.encode_text(clip.tokenize(batch)).float()[: len(texts) - k])
+            features.append(clip.model.encode_text(clip.tokenize(batch)).float()[: len(texts) - k])
     return torch.cat(features)
 
 

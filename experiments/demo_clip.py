@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.console import parser
-from ccli.clip.model import DEMO, FrozenClip
+from ccli.clip.model import FrozenClip
+from ccli.clip.weights import DEMO
 from ccli.datasets.common.splits import read_split
 from ccli.datasets.concept_shapes import SPLIT_FILE, ConceptShapes
 from ccli.datasets.scenes.classes import CLASSES

@@ -1,4 +1,4 @@
-"""Prompts that begin alike, through the text tower, with what they begin with computed once and nothing padded.
+"""Prompts with a common beginning through the text tower: the beginning is computed once, and nothing is padded.
 
 The mask is causal: a token depends on what precedes it, so the tokens that all prompts begin with are the same in all
 of them, in every layer, and the others need only their keys and values. Features and gradients are those of
@@ -20,12 +20,12 @@ _BLOCK = {"ln_1", "attn", "ls_1", "ln_2", "mlp", "ls_2"}
 
 @dataclass(frozen=True)
 class PackedPrompts:
-    """N prompts as one row of T tokens: the P that all begin with, then what is left of each, up to its end token.
+    """N prompts as one row of T tokens: the P that all begin with, then the rest of each, up to its end token.
 
-    ids: [T] of the tokens; places: [T], where in its prompt each is; prefix: P; rest: R, the most that is left of one;
-    cells: [T - P], where each token that follows the prefix would be in a table of N times R; ends: [N], where the end
-    tokens are among the T; eot: [N], where in their prompt; rows: [N, P + R], which of the T each token of a prompt is
-    (behind the end, any).
+    ids: [T] of the tokens; places: [T], the position of each in its prompt; prefix: P; rest: R, the longest rest;
+    cells: [T - P], the position of each token after the prefix in a table of N times R; ends: [N], the positions of
+    the end tokens among the T; eot: [N], their positions in their prompts; rows: [N, P + R], the position among the T
+    of each token of a prompt (after the end, any).
     """
 
     ids: torch.Tensor
@@ -78,7 +78,7 @@ def encode(tower: TextTower, embeddings: torch.Tensor, prompts: PackedPrompts) -
     for block in blocks:
         x = x + block.ls_1(_attention(block.attn, block.ln_1(x), prompts))
         x = x + block.ls_2(block.mlp(block.ln_2(x)))
-    ends = x.index_select(0, prompts.ends)  # of the last layer nothing else is read, [N, width]
+    ends = x.index_select(0, prompts.ends)  # nothing else of the last layer is used, [N, width]
     x = ends + last.ls_1(_attention_of_ends(last.attn, last.ln_1(x), prompts))
     x = x + last.ls_2(last.mlp(last.ln_2(x)))
     return tower.read_off(x).to(embeddings.dtype)
@@ -113,7 +113,7 @@ def _attention(attn: nn.MultiheadAttention, x: torch.Tensor, prompts: PackedProm
 
 
 def _attention_of_ends(attn: nn.MultiheadAttention, x: torch.Tensor, prompts: PackedPrompts) -> torch.Tensor:
-    """What the end tokens find in their prompts; x [T, width] -> [N, width]."""
+    """Attention of the end tokens to their prompts; x [T, width] -> [N, width]."""
     p, n, rest, width = prompts.prefix, len(prompts.ends), prompts.rest, attn.embed_dim
     weight, bias = attn.in_proj_weight, attn.in_proj_bias
     of_q, of_kv = (None, None) if bias is None else (bias[:width], bias[width:])
@@ -126,7 +126,7 @@ def _attention_of_ends(attn: nn.MultiheadAttention, x: torch.Tensor, prompts: Pa
 
 
 def _table(x: torch.Tensor, prompts: PackedPrompts) -> torch.Tensor:
-    """What follows the prefix, [T - P, C], as a table [N * R, C] with zeros behind the ends."""
+    """The tokens after the prefix, [T - P, C], as a table [N * R, C] with zeros after the ends."""
     return x.new_zeros(len(prompts.ends) * prompts.rest, x.shape[1]).index_copy(0, prompts.cells, x)
 
 
@@ -145,7 +145,7 @@ def _joined(x: torch.Tensor) -> torch.Tensor:
 def _attend(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, k0: torch.Tensor, v0: torch.Tensor, unseen: torch.Tensor
 ) -> torch.Tensor:
-    """Softmax attention to what all see and to what one sees.
+    """Softmax attention to the common prefix and to a prompt's own tokens.
 
     Args:
         q: [H, N, Q, d]; k, v: [H, N, R, d], of each prompt; k0, v0: [H, P, d], of the prefix.

@@ -21,7 +21,7 @@ def encode_texts(
     Args:
         rows: which of the texts.
         size: texts in a batch; the last one of each length is filled up with "".
-        what: to call them on the progress bar, which is there where there is enough to wait for.
+        what: their name on the progress bar, which is shown for two batches or more.
 
     Yields:
         (their rows, features [at most size, D], not normalised)

@@ -19,7 +19,7 @@ class TextTower(nn.Module):
 
     Args:
         model: an open_clip model whose text tower is CLIP's own; its text parameters lose `requires_grad`.
-        what: what to call it in errors.
+        what: the model's name in errors.
 
     Raises:
         CcliError: a text tower of another architecture.
@@ -64,7 +64,7 @@ class TextTower(nn.Module):
         return self.read_off(x[torch.arange(len(x), device=x.device), eot]).to(embeddings.dtype)
 
     def read_off(self, x: torch.Tensor) -> torch.Tensor:
-        """What the last layer has at the end tokens, [n, width], to features [n, D]."""
+        """The last layer's output at the end tokens, [n, width], to features [n, D]."""
         x = self.ln_final(x)
         if isinstance(self.text_projection, nn.Linear):
             return self.text_projection(x)
@@ -84,7 +84,7 @@ def _refuse_others(model: nn.Module, what: str) -> None:
 
 
 def _difference(model: nn.Module) -> str | None:
-    """What sets a model's text tower apart from CLIP's own; None where nothing does."""
+    """How a model's text tower differs from CLIP's own; None if it does not."""
     pooling = getattr(model, "text_pool_type", "argmax")
     if not all(hasattr(model, part) for part in _PARTS):
         return f"it is a {type(model).__name__}, whose text tower (if any) is not CLIP's own"

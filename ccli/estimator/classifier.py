@@ -29,6 +29,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from ccli.clip.prompts import DEFAULT_TEMPLATE, class_prompts
+from ccli.clip.weights import absolute_backbone
 from ccli.concepts.vocabulary import vocabulary_facts
 from ccli.estimator.inputs import InputError, array, check_parameters, class_texts, paths, unit_rows, vocabulary
 from ccli.features.decoding import PHOTO
@@ -246,7 +247,7 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         if self.backbone is None:
             return None
         clip = self._encoder().clip
-        backbone = saving.where(self.backbone)
+        backbone = absolute_backbone(self.backbone)
         return ImageSpec(backbone, clip.facts.fingerprint, clip.precision, int(self.crops), CROP, PHOTO)
 
     @torch.no_grad()

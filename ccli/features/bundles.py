@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ccli.errors import CcliError, first_line, nearest
+from ccli.errors import CcliError, first_line, nearest, os_errors
 from ccli.features.encoder import FeatureEncoder, class_text_features
-from ccli.features.lazy_rows import DiskRows, large_rows
+from ccli.features.lazy_rows import LazyRows, large_rows
 from ccli.features.task import FewShotTask, Split, unit
 from ccli.files.atomic import moved_into_place
 from ccli.files.npz import check_size
@@ -51,7 +51,7 @@ def read_bundle(path: str | Path, on_disk: bool = False) -> Bundle:
         raise CcliError(f"bundle {path}: text_features has {len(text)} rows for {classes} classnames")
     concepts, concept_features = _names(path, arrays, "concepts"), _rows(path, arrays, "concept_features", width)
     if len(concepts) != (0 if concept_features is None else len(concept_features)):
-        raise CcliError(f"bundle {path}: concepts and concept_features do not have one row for one name")
+        raise CcliError(f"bundle {path}: concept_features must have one row per name in concepts")
     splits = {name: _split(path, arrays, name, width, classes) for name in ("train", "val", "test")}
     norms = None if text is None else _norms(path, arrays, classes)
     return Bundle(
@@ -60,7 +60,7 @@ def read_bundle(path: str | Path, on_disk: bool = False) -> Bundle:
 
 
 def array_names(path: str | Path) -> list[str]:
-    """The names of the arrays in a bundle, none of which is read.
+    """The names of the arrays in a bundle; no array is read.
 
     Raises:
         CcliError: not an .npz.
@@ -88,11 +88,8 @@ def write_bundle(path: str | Path, bundle: Bundle) -> Path:
         if split is not None:
             arrays |= {f"{name}_features": half(split.features), f"{name}_labels": split.labels.numpy()}
     path = Path(path)
-    try:
-        with moved_into_place(path) as scratch, open(scratch, "wb") as file:
-            np.savez(file, **arrays)
-    except OSError as error:
-        raise CcliError(f"cannot write {path} ({error.strerror or error})") from error
+    with os_errors(f"cannot write {path}"), moved_into_place(path) as scratch, open(scratch, "wb") as file:
+        np.savez(file, **arrays)
     return path
 
 
@@ -128,7 +125,7 @@ def bundle_from_images(
 
 
 def read_tip_adapter_cache(folder: str | Path, shots: int, classnames: list[str] | None = None) -> Bundle:
-    """A bundle out of a cache folder that Tip-Adapter's code wrote.
+    """Read a cache folder that Tip-Adapter's code wrote as a bundle.
 
     For 4 shots it holds keys_4shots.pt [D, J] (means over augmented epochs) and values_4shots.pt [J, N] (one-hot);
     test_f.pt [n, D] and test_l.pt [n]; optionally val_f.pt and val_l.pt; no text features and no class names.
@@ -137,7 +134,8 @@ def read_tip_adapter_cache(folder: str | Path, shots: int, classnames: list[str]
         classnames: names for the N classes; "class 0", "class 1" ... where None.
 
     Raises:
-        CcliError: a file is missing, is anything but a tensor (files are read with weights_only), or does not fit.
+        CcliError: a file is missing, holds anything but a tensor (files are read with weights_only), or has another
+            shape than the others need.
     """
     folder = Path(folder)
     keys = _tensor(folder / f"keys_{shots}shots.pt").float()
@@ -171,7 +169,7 @@ def _tensor(path: Path) -> torch.Tensor:
     return value
 
 
-def _read_arrays(path: Path, on_disk: bool) -> tuple[dict[str, np.ndarray | DiskRows], list[str]]:
+def _read_arrays(path: Path, on_disk: bool) -> tuple[dict[str, np.ndarray | LazyRows], list[str]]:
     """The arrays of a bundle, and the names of all arrays in the file."""
     if not path.is_file():
         raise CcliError(f"no bundle at {path}; check the path")
@@ -185,8 +183,8 @@ def _read_arrays(path: Path, on_disk: bool) -> tuple[dict[str, np.ndarray | Disk
                     check_size(file.zip, name)
                     large = large_rows(path, name) if on_disk and name in OF_IMAGES else None
                     arrays[name] = file[name] if large is None else large
-                    if isinstance(arrays[name], bytes):  # what numpy makes of a member that is no array
-                        raise ValueError("it is no array")
+                    if isinstance(arrays[name], bytes):  # numpy's answer for a member that is not an array
+                        raise ValueError("it is not an array")
             return arrays, file.files
     except Exception as error:  # numpy, zipfile and zlib raise a dozen types
         raise CcliError(f"{what} is not readable (a bundle is an .npz without pickles): {first_line(error)}") from error
@@ -206,7 +204,7 @@ def _width(path, arrays: dict[str, np.ndarray]) -> int:
     return features.shape[1]
 
 
-def _rows(path, arrays: dict[str, np.ndarray], name: str, width: int) -> torch.Tensor | DiskRows | None:
+def _rows(path, arrays: dict[str, np.ndarray], name: str, width: int) -> torch.Tensor | LazyRows | None:
     array = arrays.get(name)
     if array is None:
         return None
@@ -217,7 +215,7 @@ def _rows(path, arrays: dict[str, np.ndarray], name: str, width: int) -> torch.T
         )
     what = f"bundle {path}: {name}"
     return (
-        array.checked(what) if isinstance(array, DiskRows) else unit(torch.from_numpy(array.astype(np.float32)), what)
+        array.checked(what) if isinstance(array, LazyRows) else unit(torch.from_numpy(array.astype(np.float32)), what)
     )
 
 

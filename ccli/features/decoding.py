@@ -9,11 +9,11 @@ import warnings
 from pathlib import Path
 from typing import BinaryIO
 
-from ccli.errors import CcliError
+from ccli.errors import CcliError, os_errors
 from ccli.files.regular import refuse_special
 
 BENCHMARK, PHOTO = "pillow", "photo"  # as the feature store's key has them
-MOST_PIXELS = 2 * 89_478_485  # of a picture that is read: where Pillow, too, takes it for an attack
+MOST_PIXELS = 2 * 89_478_485  # larger pictures are refused: Pillow's limit for decompression bombs
 ORIENTATION = 0x0112  # the tag of EXIF
 SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of grey with up to 16 bits
 
@@ -70,15 +70,12 @@ def digest(path: str | Path) -> str:
         CcliError: it cannot be read (named).
     """
     refuse_special(path)
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CcliError(f"image {shown(path)} cannot be read ({error.strerror or error}); check the folder") from error
+    with os_errors(f"image {shown(path)} cannot be read", "check the folder"), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def shown(source: Source) -> str:
-    """A path as one line can hold it: as it is, or escaped and in quotes."""
+    """A path on one line: unchanged where it is printable, else escaped and in quotes."""
     if isinstance(source, bytes) or not isinstance(source, str | Path):
         return shown(getattr(source, "name", None) or "(given as bytes)")
     text = str(source)
@@ -116,7 +113,7 @@ def _upright(image):
     }  # fmt: skip
     try:
         turn = turns.get(image.getexif().get(ORIENTATION))
-    except Exception:  # damaged EXIF, which viewers pass over, too; its readers raise many types
+    except Exception:  # damaged EXIF is ignored, as viewers do; its readers raise many types
         return image
     return image if turn is None else image.transpose(turn)
 

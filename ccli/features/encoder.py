@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ccli.clip.model import FrozenClip, files_stamp
+from ccli.clip.model import FrozenClip
 from ccli.clip.text_batches import encode_texts
+from ccli.clip.weights import files_stamp
 from ccli.errors import CcliError
 from ccli.features import crops, keys
 from ccli.features.decoding import BENCHMARK, PHOTO, open_image
@@ -197,7 +198,7 @@ class FeatureEncoder:
             return self.clip.encode_image(batch)[: len(pictures)].cpu()
 
         def encode_all(missing: list[int]) -> Iterator[tuple[list[int], torch.Tensor]]:
-            self.clip.load()
+            _ = self.clip.model  # loaded before the threads ask for it
             for rows, features in in_threads(encode, _batches(missing, what), size):
                 rows = [row for row in rows if row not in errors]
                 if rows:

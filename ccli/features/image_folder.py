@@ -1,4 +1,4 @@
-"""A folder of somebody's own pictures, one folder a class: what is in it, how it is told from others, what is in twice.
+"""A folder of somebody's own pictures, one folder per class: its images, its fingerprint, and its duplicates.
 
 Two layouts: ROOT/train/CLASS, ROOT/test/CLASS and perhaps ROOT/val/CLASS, or ROOT/CLASS alone.
 """
@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ccli.errors import CcliError
+from ccli.errors import os_errors
 from ccli.features.decoding import digest, shown
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
@@ -23,29 +23,29 @@ class Listing(NamedTuple):
     """The class folders below a folder."""
 
     images: dict[str, dict[str, int]]  # class folder -> file name -> bytes; both sorted
-    others: list[str]  # CLASS/NAME of what lies in class folders and is no image by its suffix
-    loose: list[str]  # images beside the class folders, which are of no class
+    others: list[str]  # CLASS/NAME of entries in class folders whose suffix is not an image's
+    loose: list[str]  # images beside the class folders, which have no class
 
 
 def place_of(folder: str, root: str) -> Path:
-    """Where the pictures are: `folder`, or `root` where that is empty, as an absolute path."""
+    """The absolute path of the pictures: `folder`, or `root` if `folder` is empty."""
     return Path(os.path.abspath(Path(folder or root).expanduser()))
 
 
 def name_of(folder: Path) -> str:
-    """What a data set is called that is given by its folder."""
+    """The name of a data set that is a folder."""
     return folder.name or "folder"
 
 
 def parts_of(folder: Path) -> list[str]:
-    """The folders that hold class folders: train, val and test as far as they are there, or [""]: `folder` itself."""
+    """The folders that hold class folders: those of train, val and test that exist, or [""] for `folder` itself."""
     if not (folder / "train").is_dir():
         return [""]
     return [part for part in PARTS if (folder / part).is_dir()]
 
 
 def list_images(folder: Path) -> Listing:
-    """What the class folders in `folder` hold; hidden files and folders are left out.
+    """List the class folders in `folder`, without hidden files and folders.
 
     Raises:
         CcliError: one of them cannot be read.
@@ -60,13 +60,10 @@ def list_images(folder: Path) -> Listing:
 
 
 def _entries(folder: str | Path) -> tuple[list[os.DirEntry], list[os.DirEntry]]:
-    """Folders, and all that is none, each by name."""
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
+    """The folders and the other entries of a folder, each sorted by name."""
+    with os_errors(f"cannot list folder {shown(folder)}"), os.scandir(folder) as found:
+        entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
         return [e for e in entries if e.is_dir()], [e for e in entries if not e.is_dir()]
-    except OSError as error:
-        raise CcliError(f"cannot list folder {shown(folder)} ({error.strerror or error})") from error
 
 
 def _is_image(entry: os.DirEntry) -> bool:
@@ -93,7 +90,7 @@ def stamp(folder: Path) -> str:
 
 @lru_cache(maxsize=4)  # the runs of a sweep follow one another in one process
 def same_pictures(folder: Path, sizes: tuple[tuple[str, int], ...]) -> list[list[str]]:
-    """Files with the same bytes, in groups of two and more; only those of equal size are read.
+    """Groups of two or more files with the same bytes; only files of equal size are read.
 
     Args:
         sizes: (path below `folder`, bytes).

@@ -1,4 +1,4 @@
-"""Features that stay in the bundle's file and are read, and normalised, as they are asked for."""
+"""Features that stay in the bundle's file; rows are read and normalised when they are asked for."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ccli.errors import CcliError, first_line
 from ccli.features.task import unit
 from ccli.files.npz import header
 
-LARGE = 2**26  # bytes of features in float32; fewer are read whole
+LARGE = 2**26  # bytes of features in float32; smaller arrays are read as a whole
 AT_ONCE = 2**22  # numbers that are read at a time
 
 
-class DiskRows:
+class LazyRows:
     """Unit rows [n, D] of an array in an .npz, in place of a tensor: shape, len, rows by slice or by index.
 
-    A mask [n] gives the rows that it keeps as another of these. What is read is what a tensor of all of them would
-    give, bit for bit, and memory is that of what is asked for.
+    A mask [n] gives another LazyRows with the rows that it keeps. The rows equal those of a tensor of the whole array,
+    bit for bit; only the rows that are asked for take memory.
     """
 
     device: torch.device | str = "cpu"
@@ -36,7 +36,7 @@ class DiskRows:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows) -> torch.Tensor | DiskRows:
+    def __getitem__(self, rows) -> torch.Tensor | LazyRows:
         if isinstance(rows, torch.Tensor) and rows.dtype == torch.bool:
             return self._narrowed(np.flatnonzero(rows.cpu().numpy()))
         rows = np.arange(len(self))[rows.cpu().numpy() if isinstance(rows, torch.Tensor) else rows]
@@ -47,15 +47,15 @@ class DiskRows:
             out[k : k + size] = unit(self._read(rows[k : k + size]), f"{self.path}: {self.name}")
         return out.to(self.device)
 
-    def to(self, device: torch.device | str) -> DiskRows:
+    def to(self, device: torch.device | str) -> LazyRows:
         other = copy.copy(self)
         other.device = device
         return other
 
-    def checked(self, what: str) -> DiskRows:
-        """Read all of it once: damage, and rows that are not finite or zero, are refused as in memory.
+    def checked(self, what: str) -> LazyRows:
+        """Read the whole array once and refuse damage, rows that are not finite and rows of zeros.
 
-        A compressed array goes to a temporary file on the way, which can be read at any row.
+        A compressed array is copied to a temporary file, which can be read at any row.
 
         Raises:
             CcliError: as `unit`, or the file is damaged.
@@ -66,14 +66,14 @@ class DiskRows:
                 self._open(archive.getinfo(f"{self.name}.npy"), member.tell())
                 size = max(1, AT_ONCE // self.shape[1])
                 for k in range(0, len(self), size):
-                    wanted = min(size, len(self) - k) * self._bytes_a_row
+                    wanted = min(size, len(self) - k) * self._bytes_per_row
                     content = member.read(wanted)
                     if len(content) < wanted:
-                        raise EOFError(f"it ends in row {k + len(content) // self._bytes_a_row} of {len(self)}")
+                        raise EOFError(f"it ends in row {k + len(content) // self._bytes_per_row} of {len(self)}")
                     if self._copied:
                         self._file.write(content)
                     unit(self._floats(content), what)
-                if member.read(1):  # and with it, at its end, the checksum
+                if member.read(1):  # reading to the end also compares the checksum
                     raise ValueError("it is longer than its header says")
         except CcliError:
             raise
@@ -84,7 +84,7 @@ class DiskRows:
         return self
 
     @property
-    def _bytes_a_row(self) -> int:
+    def _bytes_per_row(self) -> int:
         return self.shape[1] * self.dtype.itemsize
 
     def _open(self, info: zipfile.ZipInfo, header: int) -> None:
@@ -101,26 +101,26 @@ class DiskRows:
         return torch.from_numpy(np.frombuffer(content, self.dtype).astype(np.float32)).view(-1, self.shape[1])
 
     def _read(self, rows: np.ndarray) -> torch.Tensor:
-        """Rows of the file, in float32; those that follow one another at once."""
+        """Rows of the file, in float32; consecutive rows are read with one call."""
         runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
         parts = []
         for run in runs:
-            wanted = len(run) * self._bytes_a_row
-            self._file.seek(self._start + int(run[0]) * self._bytes_a_row)
+            wanted = len(run) * self._bytes_per_row
+            self._file.seek(self._start + int(run[0]) * self._bytes_per_row)
             content = self._file.read(wanted)
             if len(content) < wanted:
                 raise CcliError(f"{self.path} was changed while it was in use; start again")
             parts.append(content)
         return self._floats(b"".join(parts))
 
-    def _narrowed(self, rows: np.ndarray) -> DiskRows:
+    def _narrowed(self, rows: np.ndarray) -> LazyRows:
         other = copy.copy(self)
         other._kept, other.shape = rows if self._kept is None else self._kept[rows], (len(rows), self.shape[1])
         return other
 
 
-def large_rows(path: str | Path, name: str) -> DiskRows | None:
-    """An array of an .npz as rows that stay there; None for one that is small, or is not rows of floats."""
+def large_rows(path: str | Path, name: str) -> LazyRows | None:
+    """A large array of floats [n, D] in an .npz; None for small arrays and for other shapes and types."""
     with zipfile.ZipFile(path) as archive:
         if f"{name}.npy" not in archive.namelist():
             return None
@@ -128,4 +128,4 @@ def large_rows(path: str | Path, name: str) -> DiskRows | None:
             shape, by_columns, dtype = header(member)
     if len(shape) != 2 or by_columns or dtype.kind != "f" or 4 * prod(shape) <= LARGE:
         return None
-    return DiskRows(path, name, shape, dtype)
+    return LazyRows(path, name, shape, dtype)

@@ -1,4 +1,4 @@
-"""Work in threads that need not wait for one another, in order."""
+"""Independent work in threads, with results in order."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import torch
 def in_threads(
     work: Callable[[list[int]], torch.Tensor], blocks: Iterable[list[int]], size: int
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """Each block of rows with what `work` makes of it, in parts of at most `size` rows; blocks come in their order.
+    """Each block of rows with the features that `work` makes of it, in the order of the blocks.
 
-    A thread does a part from end to end, and operators in it do not split their work over further threads: on a CPU
-    nothing waits for a core that is busy with something else, and results do not depend on the number of cores.
+    `work` gets parts of at most `size` rows. One thread does the whole of a part, and operators in it use no further
+    threads: no core waits for another one, and results do not depend on the number of cores.
 
     Args:
         work: rows to their features [len(rows), D].
@@ -33,7 +33,7 @@ def in_threads(
             yield _finished(*waiting.popleft())
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before)  # what a thread sets, later threads take over
+        torch.set_num_threads(before)  # later threads inherit the setting of these
 
 
 def _finished(block: list[int], parts: list[Future]) -> tuple[list[int], torch.Tensor]:
@@ -41,5 +41,5 @@ def _finished(block: list[int], parts: list[Future]) -> tuple[list[int], torch.T
 
 
 def _cores() -> int:
-    """Those that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

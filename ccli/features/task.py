@@ -1,4 +1,4 @@
-"""A few-shot task in feature space: all that a method is given, whatever its images came from."""
+"""A few-shot task in feature space: the input of every method, from images or from a bundle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ccli.errors import CcliError
 
-SMALLEST = 1e-12  # length of a row that F.normalize scales
+SMALLEST = 1e-12  # the shortest row that F.normalize scales to length one
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Split:
         return Split(self.features[rows], self.labels[rows], views, norms)
 
     def class_means(self, classes: int) -> torch.Tensor:
-        """The mean image of each class [N, D], unit rows; of a class without images that of all."""
+        """The mean image of each class [N, D], unit rows; for a class without images the mean of all images."""
         sums = self.features.new_zeros(classes, self.features.shape[1]).index_add_(0, self.labels, self.features)
         sums[torch.bincount(self.labels, minlength=classes) == 0] = self.features.mean(0)
         return F.normalize(sums, dim=-1)
@@ -44,7 +44,7 @@ class Split:
 
 @dataclass(frozen=True)
 class FewShotTask:
-    """Classes with their text features, the shots, and what may be chosen and tested on.
+    """Classes with their text features, the shots, and the validation and test images.
 
     text_features: [N, D] unit rows, or None (a bundle without); text_norms: [N], their length before normalisation.
     logit_scale: exp(logit_scale) of the model. concept_features: [I, D] unit rows of text concepts, or None;
@@ -68,7 +68,7 @@ class FewShotTask:
 
     @property
     def shots(self) -> int:
-        """Training images of the smallest class that has any."""
+        """The number of training images of the smallest class that is not empty."""
         counts = torch.bincount(self.train.labels, minlength=self.num_classes)
         return int(counts[counts > 0].min()) if len(self.train) else 0
 
@@ -97,7 +97,7 @@ class FewShotTask:
         return replace(self, concepts=names, concept_kinds=kinds, concept_features=self.concept_features[rows])
 
     def fold(self, kept: torch.Tensor, held: torch.Tensor) -> tuple[FewShotTask, Split]:
-        """A task with only the `kept` training rows and without validation set, and the `held` ones to choose on."""
+        """A task with the `kept` training rows and no validation set, and the `held` rows to choose on."""
         return replace(self, train=self.train.take(kept), val=None), self.train.take(held)
 
     def to(self, device: torch.device | str) -> FewShotTask:
@@ -118,10 +118,10 @@ def unit(x: torch.Tensor, what: str = "features") -> torch.Tensor:
     if not x.numel():
         return x
     lengths = x.norm(dim=-1, keepdim=True)
-    odd = ~((lengths > SMALLEST) & (lengths < torch.inf))
-    if odd.any():  # their squares are too large or too small for a sum
+    unsafe = ~((lengths > SMALLEST) & (lengths < torch.inf))
+    if unsafe.any():  # their squares overflow or underflow
         largest = x.abs().amax(dim=-1, keepdim=True)
         if not largest.all():
             raise CcliError(f"{what} hold a row of zeros, which has no direction; encode them again")
-        x = torch.where(odd, x / largest, x)
+        x = torch.where(unsafe, x / largest, x)
     return F.normalize(x, dim=-1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pkgutil
 from dataclasses import asdict
 from importlib import import_module
@@ -182,11 +181,3 @@ def _built(facts: dict[str, Any], tensors: dict[str, torch.Tensor], device, back
     if concepts is not None and isinstance(head, ConceptInference):
         classifier.explain_features(torch.eye(1, classifier.width), torch.eye(1, len(classifier.classnames)))
     return classifier
-
-
-def where(backbone: str) -> str:
-    """A backbone's name for another folder: the place of local weights as an absolute path."""
-    name, at, file = backbone.partition("@")
-    if at and Path(file).expanduser().is_file():
-        return f"{name}@{os.path.abspath(Path(file).expanduser())}"
-    return os.path.abspath(Path(backbone).expanduser()) if Path(backbone).expanduser().exists() else backbone

@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ccli.clip.model import COOP_NAMES, FrozenClip
+from ccli.clip.model import FrozenClip
+from ccli.clip.weights import COOP_NAMES
 from ccli.errors import CcliError
 
 
@@ -61,7 +62,7 @@ def test_coops_names_mean_openais_weights_with_quickgelu(name, asked, tmp_path, 
     monkeypatch.chdir(tmp_path)  # a folder of that name does not matter
     expected = name.replace("/", "-") + "-quickgelu@openai"
     message = refused(name, "cannot be downloaded", expected.replace("@openai", "@FILE"))
-    assert asked == [expected] and name in COOP_NAMES and "MODEL.BACKBONE.NAME" in message
+    assert asked == [expected] and name in COOP_NAMES and "give the backbone as" in message
     refused(f"{name}@openai")
     assert asked[1:] == [expected]
 

@@ -144,6 +144,6 @@ def test_sentences_in_either_precision(tiny_clip_folder, precision, close):
     assert packed.prefix == 4 and is_known(clip.text_tower.transformer)
     features = encode(clip.text_tower, clip.text_tower.embed(packed.ids), packed)
     with torch.inference_mode():
-        expected = clip._model.encode_text(tokens).float()
+        expected = clip.model.encode_text(tokens).float()
     assert features.dtype == torch.float32
     assert float(((features - expected).norm(dim=-1) / expected.norm(dim=-1)).max()) < close

@@ -16,7 +16,7 @@ TEXTS += [f"a photo of {k} mountain bikes{' in the rain' * (k % 3)}." for k in r
 def whole(clip, texts):
     """open_clip's own encode_text on all tokens."""
     with torch.inference_mode():
-        return clip._model.encode_text(clip.tokenize(texts)).float()
+        return clip.model.encode_text(clip.tokenize(texts)).float()
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_the_store_keeps_them_under_their_text(tiny_clip, tmp_path):
 def test_another_architectures_tower_is_run_whole(tiny_clip_folder, lengths):
     clip, model = FrozenClip(str(tiny_clip_folder)), small_clip(cls="CustomTextCLIP")
     tokens = {"short": [1, 5, 49] + [0] * 9, "": [1, 49] + [0] * 10}
-    clip.__dict__.update(_model=model, _tokenizer=lambda texts: torch.tensor([tokens[text] for text in texts]))
+    clip.__dict__.update(model=model, _tokenizer=lambda texts: torch.tensor([tokens[text] for text in texts]))
     assert clip.text_lengths(["short", ""]) == [12, 12]
     expected = model.encode_text(clip.tokenize(["short", ""]))
     assert torch.equal(clip.encode_text(["short", ""]), expected)

@@ -49,7 +49,7 @@ def test_weights_are_frozen_and_shared(tiny_clip):
     tower = tiny_clip.text_tower
     assert not any(p.requires_grad for p in tower.parameters())
     assert tower is tiny_clip.text_tower
-    assert tower.token_embedding.weight is tiny_clip._model.token_embedding.weight
+    assert tower.token_embedding.weight is tiny_clip.model.token_embedding.weight
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -111,6 +111,6 @@ def test_a_mask_that_looks_ahead_is_refused():
 
 def test_a_backbone_without_a_text_tower_is_named(tiny_clip_folder):
     clip = FrozenClip(str(tiny_clip_folder))
-    clip.__dict__["_model"] = SimpleNamespace(visual=None)
+    clip.__dict__["model"] = SimpleNamespace(visual=None)
     with pytest.raises(CcliError, match=r"backbone '.*tiny' cannot learn prompts"):
         assert clip.text_tower

@@ -139,7 +139,7 @@ SPOILT = {  # array -> what is put in its place, and what the message must say
     "scale not a number": ("logit_scale", np.float32("nan"), "nan"),
     "scales": ("logit_scale", np.ones(3, np.float32), "not one number"),
     "scale in words": ("logit_scale", np.array("high"), "not one number"),
-    "concepts too few": ("concepts", np.array(["furry"]), "one row for one name"),
+    "concepts too few": ("concepts", np.array(["furry"]), "one row per name"),
 }  # fmt: skip
 
 

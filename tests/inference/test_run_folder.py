@@ -11,6 +11,7 @@ from helpers import build, bundle_args, bundle_file, run_here, unit_rows
 from picture_folders import args, fill
 
 from ccli import load_run
+from ccli.clip.weights import absolute_backbone
 from ccli.concepts.discovery import discover
 from ccli.errors import CcliError
 from ccli.fitting.calibration import Calibration, fit_temperature
@@ -242,9 +243,9 @@ def test_places_of_backbones_hold_from_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights.pt").write_bytes(b"")
     (tmp_path / "folder").mkdir()
-    assert saving.where("ViT-B/16") == "ViT-B/16" and saving.where("RN50@openai") == "RN50@openai"
-    assert saving.where("RN50@weights.pt") == f"RN50@{tmp_path}/weights.pt"
-    assert saving.where("folder") == os.path.join(tmp_path, "folder")
+    assert absolute_backbone("ViT-B/16") == "ViT-B/16" and absolute_backbone("RN50@openai") == "RN50@openai"
+    assert absolute_backbone("RN50@weights.pt") == f"RN50@{tmp_path}/weights.pt"
+    assert absolute_backbone("folder") == os.path.join(tmp_path, "folder")
 
 
 def test_saving_over_a_classifier_replaces_it_whole(saved, monkeypatch):

@@ -150,7 +150,7 @@ def whole(model, clip, names, position):
 def exact_clip(request, tiny_clip_folder):
     """In double precision: where the parts of a gradient cancel, rounding in float32 is a large share of it."""
     clip = FrozenClip(str(tiny_clip_folder) if request.param == "tiny" else request.param)
-    clip._model.double()
+    clip.model.double()
     return clip
 
 

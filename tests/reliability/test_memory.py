@@ -13,7 +13,7 @@ from benchmarks.processes import measured, one_run
 from ccli.errors import CcliError
 from ccli.features import bundles, lazy_rows
 from ccli.features.bundles import read_bundle, write_bundle
-from ccli.features.lazy_rows import DiskRows, large_rows
+from ccli.features.lazy_rows import LazyRows, large_rows
 from ccli.results.records import read_record, same_record
 
 SAVERS = {"stored": np.savez, "compressed": np.savez_compressed}
@@ -38,7 +38,7 @@ def test_rows_on_disk_are_the_rows_in_memory(tmp_path, all_on_disk, save, dtype)
         assert torch.equal(rows[which], whole[which])
     mask = torch.arange(23) % 3 == 0
     kept = rows[mask]
-    assert isinstance(kept, DiskRows) and kept.shape == (8, 7) and torch.equal(kept[2:5], whole[mask][2:5])
+    assert isinstance(kept, LazyRows) and kept.shape == (8, 7) and torch.equal(kept[2:5], whole[mask][2:5])
     assert torch.equal(kept[torch.arange(8) > 5][:], whole[mask][6:])
 
 
@@ -96,7 +96,7 @@ def test_a_run_on_rows_on_disk_is_the_run_in_memory(tmp_path, monkeypatch, train
     monkeypatch.setattr(bundles, "large_rows", lambda *a: seen.append(large_rows(*a)) or seen[-1])
     os.utime(path, ns=(1, 1))  # or the bundle that is at hand would be used
     run_here(*bundle_args(path, tmp_path / "disk", *opts, trainer=trainer))
-    assert len(seen) == 3 and all(isinstance(x, DiskRows) for x in seen)
+    assert len(seen) == 3 and all(isinstance(x, LazyRows) for x in seen)
     records = [read_record(tmp_path / name) for name in ("memory", "disk")]
     assert set(same_record(*records)) <= {"config"}  # which names the output folder
     tensors = [(tmp_path / name / "classifier.safetensors").read_bytes() for name in ("memory", "disk")]

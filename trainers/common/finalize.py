@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
+from ccli.clip.weights import absolute_backbone
 from ccli.concepts.vocabulary import vocabulary_facts
 from ccli.features.decoding import BENCHMARK
 from ccli.features.encoder import ImageSpec
@@ -96,7 +97,7 @@ def _image_spec(cfg, source, dataset) -> ImageSpec | None:
         return None
     node = cfg.FEATURES
     return ImageSpec(
-        saving.where(source.backbone), source.weights, node.PRECISION, node.CROPS, tuple(node.CROP),
+        absolute_backbone(source.backbone), source.weights, node.PRECISION, node.CROPS, tuple(node.CROP),
         getattr(dataset, "decoding", BENCHMARK),
     )  # fmt: skip
 

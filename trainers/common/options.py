@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from ccli.clip.model import local_files
+from ccli.clip.weights import local_files
 from ccli.features.image_folder import place_of, stamp
 
 OF_FOLDERS = ("FOLDER", "SPLIT_SEED", "TEST_SHARE")  # keys of DATASET that only Folder reads

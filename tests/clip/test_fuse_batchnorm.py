@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ccli.clip.fuse_batchnorm import for_encoding
+from ccli.clip.fuse_batchnorm import fuse_batchnorm
 from ccli.clip.model import FrozenClip
 
 
@@ -28,12 +28,12 @@ def resnet(seed=0):
 def test_a_folded_resnet_gives_the_same_features():
     plain, x = resnet(), torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     expected = plain(x)
-    folded = for_encoding(copy.deepcopy(plain))
+    folded = fuse_batchnorm(copy.deepcopy(plain))
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     assert all(not p.requires_grad for p in folded.parameters())
     assert folded.layer1[0].conv2.weight.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(folded(x), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
-    assert not torch.allclose(for_encoding(resnet(seed=2))(x), expected, atol=1e-2 * float(expected.abs().max()))
+    assert not torch.allclose(fuse_batchnorm(resnet(seed=2))(x), expected, atol=1e-2 * float(expected.abs().max()))
 
 
 def test_another_tower_is_left_as_it_is():
@@ -41,7 +41,7 @@ def test_another_tower_is_left_as_it_is():
 
     tower = VisionTransformer(32, 8, 32, 1, 2, 2.0, output_dim=8)
     before = {name: x.clone() for name, x in tower.state_dict().items()}
-    assert for_encoding(tower) is tower
+    assert fuse_batchnorm(tower) is tower
     assert all(torch.equal(x, before[name]) for name, x in tower.state_dict().items())
 
 
@@ -49,7 +49,7 @@ def test_the_packaged_model_gives_open_clips_features():
     from open_clip.factory import create_model
 
     clip = FrozenClip("demo-clip")
-    folder = clip._weights.parent
+    folder = clip._weights.path.parent
     theirs = create_model(f"local-dir:{folder}").eval()
     x = torch.randn(5, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
