@@ -73,8 +73,8 @@ def add_options(cfg, name: str, **defaults) -> None:
 class FeatureTrainer(EvaluatingTrainer):
     """Trains and tests a head on features that were encoded once.
 
-    A subclass has `make_head(task)`; a gradient method also `make_optim(head, task)`; a method with something to
-    choose `select()`. `method.from_state(state)` rebuilds a head from a checkpoint.
+    A subclass has `make_head(task)` and `method`, the module of ccli.methods that rebuilds a head from a checkpoint; a
+    gradient method also `make_optim(head, task)`; a method with hyper-parameters to choose `select(how)`.
     """
 
     uses_text = True
@@ -116,11 +116,11 @@ class FeatureTrainer(EvaluatingTrainer):
         self.held, self.calibration = Held(), Calibration()
 
     def build_model(self) -> None:
-        """Nothing yet: the head is made from the shots by before_train, or from a checkpoint by load_model."""
+        """Make no head yet: before_train makes it from the shots, load_model from a checkpoint."""
         self.head = self.optim = self.sched = None
 
     def train(self) -> None:
-        """Alone in the output folder: another process that is given it waits, and then finds what this one has left."""
+        """As in Dassl, under a lock on the output folder: a second process waits, and then goes on from its files."""
         with alone(Path(self.output_dir)), option_names(self.option_names):
             super().train()
 
@@ -142,14 +142,14 @@ class FeatureTrainer(EvaluatingTrainer):
             super().before_train()
             if self.start_epoch < 0:
                 raise ValueError(f"the checkpoint is of epoch {self.start_epoch}")
-        except (FileNotFoundError, *ODD) as error:  # a checkpoint that is gone or is none of this trainer
+        except (FileNotFoundError, *ODD) as error:  # the checkpoint is gone, or of another trainer
             raise CcliError(
                 f"cannot resume from {folder}: {first_line(error)}; remove that folder to start anew"
             ) from error
         self._started = time.time()
 
     def init_writer(self, log_dir: str) -> None:
-        """Without epochs there is no curve for TensorBoard to show, and it is not imported."""
+        """As in Dassl, but without epochs there is no curve, and TensorBoard is not imported."""
         if self.max_epoch:
             super().init_writer(log_dir)
 
@@ -166,11 +166,11 @@ class FeatureTrainer(EvaluatingTrainer):
         self.register_model(HEAD, self.head, self.optim, self.sched)
 
     def make_task(self) -> FewShotTask:
-        """What the head is made from."""
+        """The shots, texts and concepts that the head is made from."""
         return make_task(self.source, self._val, self._test, self)
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
-        """A module f [B, D] -> logits [B, N]; fitted already where the method needs no epochs."""
+        """A module f [B, D] -> logits [B, N], already fitted if the method needs no epochs."""
         raise NotImplementedError
 
     def make_optim(self, head: torch.nn.Module, task: FewShotTask):
@@ -182,7 +182,7 @@ class FeatureTrainer(EvaluatingTrainer):
         return head_loss(head, logits, labels)
 
     def fit(self, task: FewShotTask, epochs: int | None = None, watch=None) -> torch.nn.Module:
-        """A head fitted on a part of the shots, as `train()` fits it on all; `watch(epoch, head)` after each epoch."""
+        """A head fitted on part of the shots as `train()` fits it on all; `watch(epoch, head)` follows each epoch."""
         head = self.make_head(task).to(self.device)
         optim, sched = self.make_optim(head, task)
         if optim is None:
@@ -199,14 +199,14 @@ class FeatureTrainer(EvaluatingTrainer):
         return -(-len(task.train) // self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
 
     def chosen_on(self) -> str:
-        """What hyper-parameters are chosen on: one of ccli.results.records.SELECTED_BY."""
+        """The images that hyper-parameters are chosen on: one of ccli.results.records.SELECTED_BY."""
         protocol = self.cfg.PROTOCOL
         if protocol == "paper" and self.authors_chose_on != "test":
             protocol = {"validation": "validation", "nothing": "fixed"}[self.authors_chose_on]
         return selection.selected_by(protocol, self.task)
 
     def held_out(self, how: str, fit=None) -> Iterator[tuple[torch.nn.Module, Split]]:
-        """Heads and images to choose on; those of folds give the temperature, too, once `set_chosen` was called."""
+        """Heads and images to choose on; the calibration later uses those of folds, with what `set_chosen` sets."""
         pairs = selection.held_out(how, self.task, self.head, fit or self.fit, self.cfg.SEED)
         return self.held.through(pairs) if how == "cross-validation" else pairs
 
@@ -251,7 +251,7 @@ class FeatureTrainer(EvaluatingTrainer):
         with self._clock("test"):
             super().after_train()
         write_classifier(self)
-        if not self.cfg.TEST.NO_TEST and self.cfg.TEST.SPLIT == "test":  # a record speaks of test images
+        if not self.cfg.TEST.NO_TEST and self.cfg.TEST.SPLIT == "test":  # records are of test images
             write_record(self.output_dir, record_of(self))
 
     def _loader(self, split: Split, train: bool = False) -> FeatureBatches:
