@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ from ccli.features.task import FewShotTask, Split
 from ccli.files.atomic import alone, remove_leftovers
 from ccli.fitting import selection
 from ccli.fitting.batches import FeatureBatches
-from ccli.fitting.calibration import Calibration
+from ccli.fitting.calibration import ENOUGH, Calibration, subsample
 from ccli.fitting.losses import head_loss
 from ccli.fitting.training import at, step, train
 from ccli.results.records import PROTOCOLS, is_done, read_record, write_record
@@ -34,7 +34,7 @@ from ccli.trainers.common.checks import check_common
 from ccli.trainers.common.classes import check_trainable, class_ids_of
 from ccli.trainers.common.evaluation import EvaluatingTrainer
 from ccli.trainers.common.feature_source import check_has_text, feature_source, make_task, stamp_of_images
-from ccli.trainers.common.finalize import Held, calibration, write_classifier
+from ccli.trainers.common.finalize import calibration, write_classifier
 from ccli.trainers.common.option_names import option_names
 from ccli.trainers.common.options import plain_config
 from ccli.trainers.common.records import record_of
@@ -113,7 +113,8 @@ class FeatureTrainer(EvaluatingTrainer):
             dataset=dataset, num_classes=self.num_classes, lab2cname=self.lab2cname, train_loader_x=None,
             train_loader_u=None, val_loader=self.val_loader, test_loader=self.test_loader,
         )  # fmt: skip
-        self.held, self.calibration = Held(), Calibration()
+        self.held: list[tuple[torch.nn.Module, Split]] = []  # heads of folds, for the calibration
+        self.calibration = Calibration()
 
     def build_model(self) -> None:
         """Make no head yet: before_train makes it from the shots, load_model from a checkpoint."""
@@ -208,11 +209,17 @@ class FeatureTrainer(EvaluatingTrainer):
     def held_out(self, how: str, fit=None) -> Iterator[tuple[torch.nn.Module, Split]]:
         """Heads and images to choose on; the calibration later uses those of folds, with what `set_chosen` sets."""
         pairs = selection.held_out(how, self.task, self.head, fit or self.fit, self.cfg.SEED)
-        return self.held.through(pairs) if how == "cross-validation" else pairs
+        return self.keep(pairs) if how == "cross-validation" else pairs
+
+    def keep(self, pairs: Iterable[tuple[torch.nn.Module, Split]]) -> Iterator[tuple[torch.nn.Module, Split]]:
+        """Pass heads of folds and their held-out images on, and keep them in `held`, with a subsample of the images."""
+        for head, images in pairs:
+            self.held.append((head, subsample(images, ENOUGH // selection.MAX_FOLDS)))
+            yield head, images
 
     def set_chosen(self, **values: float) -> dict[str, float]:
         """Set hyper-parameters that are buffers of the head, in it and in the heads of folds."""
-        for head in (self.head, *(head for head, _ in self.held.pairs)):
+        for head in (self.head, *(head for head, _ in self.held)):
             for name, value in values.items():
                 getattr(head, name).fill_(value)
         return values

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator
 
 import torch
 
 from ccli.concepts.vocabulary import vocabulary_facts
 from ccli.features.decoding import BENCHMARK
 from ccli.features.image_encoder import ImageSpec
-from ccli.features.task import Split
-from ccli.fitting.calibration import ENOUGH, Calibration, calibrate, calibration_error, subsample
-from ccli.fitting.selection import MAX_FOLDS
+from ccli.fitting.calibration import Calibration, calibrate, calibration_error
 from ccli.inference import saving
 from ccli.inference.classifier import Classifier, Examples
 from ccli.results.records import is_done, read_record
@@ -21,30 +18,12 @@ from ccli.results.records import is_done, read_record
 EXAMPLES, MISTAKES = 200, 150  # test images kept for explanations, and the most mistakes among them
 
 
-class Held:
-    """Heads of folds with images that they have not seen, kept while hyper-parameters are chosen on them."""
-
-    def __init__(self) -> None:
-        self.pairs: list[tuple[torch.nn.Module, Split]] = []
-
-    def through(self, pairs: Iterable[tuple[torch.nn.Module, Split]]) -> Iterator[tuple[torch.nn.Module, Split]]:
-        """Pass the pairs on, and keep each with a subsample of its images."""
-        for head, split in pairs:
-            self.pairs.append((head, subsample(split, ENOUGH // MAX_FOLDS)))
-            yield head, split
-
-    def keep(self, pairs: Iterable[tuple[torch.nn.Module, Split]]) -> None:
-        """Keep pairs whose heads are fitted for the calibration alone."""
-        for _ in self.through(pairs):
-            pass
-
-
 def calibration(trainer) -> Calibration:
     """On the validation images, or else on the folds that hyper-parameters were chosen on, or else none."""
     val = trainer.task.val
     if val is not None and len(val):
         return calibrate([(trainer.head.eval(), val)], "validation")
-    return calibrate(trainer.held.pairs, "cross-validation")
+    return calibrate(trainer.held, "cross-validation")
 
 
 def calibration_in(folder: str) -> Calibration:
