@@ -41,7 +41,8 @@ class LinearProbe(FeatureTrainer):
         if how in selection.HELD_OUT:
             c = linear_probe.search(lambda c: sum(correct(*pair) for pair in self._pairs(how, c)))
             self.head.load_state_dict(self._fit(self.task, c).state_dict())
-            self.held.keep(self._pairs(how, c) if how == "cross-validation" else ())
+            if how == "cross-validation":
+                list(self.keep(self._pairs(how, c)))
         return {"C": float(c)}
 
     def _pairs(self, how: str, c: float):

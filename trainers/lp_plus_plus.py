@@ -46,5 +46,5 @@ class LPPlusPlus(FeatureTrainer):
             self.head.load_state_dict(lp_plus_plus.fit(self.task, steps).state_dict())
         if how == "cross-validation":
             folds = selection.fold_tasks(self.task, self.cfg.SEED)
-            self.held.keep((lp_plus_plus.fit(task, steps), split) for task, split in folds)
+            list(self.keep((lp_plus_plus.fit(task, steps), split) for task, split in folds))
         return {"steps": steps}

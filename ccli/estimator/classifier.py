@@ -1,4 +1,4 @@
-"""CCLI as a scikit-learn estimator, on pictures or on features that are there already.
+"""CCLI as a scikit-learn estimator, on pictures or on precomputed features.
 
     from pathlib import Path
     from sklearn.model_selection import cross_val_score
@@ -56,7 +56,7 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
     Args:
         backbone: a frozen CLIP as `ccli.clip.model.FrozenClip` takes it: X is paths of pictures, and a label is its
             class's name. None: X is image features [n, D]. Their lengths do not count, and a row of zeros stays one.
-        store: folder where features of pictures and texts are kept; None: the environment's CCLI_STORE, else
+        store: folder of the features of pictures and texts; None: the environment's CCLI_STORE, else
             ~/.cache/ccli.
         crops: a picture is the mean of so many random crops; 0: its centre. They depend on its content alone. Ten, as
             in the project's runs, take ten times as long to encode as the centre, once.
@@ -108,8 +108,9 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         """Fit on features [n, D], or paths of n pictures, and labels [n] of any kind.
 
         Raises:
-            ValueError: of scikit-learn's checks, or an InputError: a setting, X, y, class texts or concepts do not fit.
-            CcliError: a picture cannot be read (named), there is no such backbone, or no folder to keep features in.
+            ValueError: a check of scikit-learn fails, a parameter cannot be used (SettingError), or X, y, class texts
+                or concepts do not fit each other (InputError).
+            CcliError: a picture cannot be read (named), the backbone is unknown, or the store cannot be written.
         """
         check_parameters(self)
         settings = self._settings()
@@ -130,7 +131,7 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, X) -> np.ndarray:
-        """Logits [n, N]; of two classes [n], by which the second one's is larger."""
+        """Logits [n, N]; for two classes [n], the second's logit minus the first's."""
         logits = self._logits(X).numpy()
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
@@ -145,20 +146,20 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[logits.argmax(1).numpy()]
 
     def explain(self, X, most_for: int = 5, most_against: int = 3) -> list[Reasons]:
-        """Why each image gets its label: what its logit is made of, by the strongest concepts.
+        """The reasons for each image's label: the parts of its logit, by the strongest concepts.
 
         Raises:
-            CcliError: it was fitted without concepts, or a row of X is zero.
+            CcliError: the estimator was fitted without concepts, or a row of X is zero.
         """
         rows = self._rows(X)
         self._check_explains()
         return self.classifier_.explain(torch.from_numpy(rows).float(), most_for, most_against)
 
     def explain_class(self, label, against=None, most_for: int = 8, most_against: int = 4) -> Reasons:
-        """What marks a class, or separates it from another one: see `ccli.Classifier.explain_class`.
+        """The reasons for a class, or those that separate it from another: see `ccli.Classifier.explain_class`.
 
         Raises:
-            CcliError: it was fitted without concepts, or there is no such class.
+            CcliError: the estimator was fitted without concepts, or there is no such class.
         """
         check_is_fitted(self)
         self._check_explains()
@@ -169,7 +170,7 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         """Write `classifier_` into a folder, which `ccli.load_run` reads.
 
         Raises:
-            CcliError: the disk refuses.
+            CcliError: the folder cannot be written.
         """
         check_is_fitted(self)
         saving.save(self.classifier_, folder)
@@ -252,14 +253,14 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
 
     @torch.no_grad()
     def _logits(self, X) -> torch.Tensor:
-        """[n, N], in float64, in which the other images of X do not change one's logits by more than 1e-12."""
+        """[n, N], in float64: the other images of X change an image's logits by no more than 1e-12."""
         f = torch.from_numpy(self._rows(X))
         head = copy.deepcopy(self.classifier_.head).cpu().double()
         return torch.cat([head(part) for part in f.split(ROWS)])
 
     def _check_explains(self) -> None:
         if self.classifier_.concepts is None:
-            raise InputError("it was fitted without concepts to explain by; give concepts and concept_features")
+            raise InputError("fitted without concepts, so there are no reasons; give concepts and concept_features")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -282,7 +283,7 @@ def fit(X, y, **params) -> CCLIClassifier:
 def _head(task: FewShotTask, settings: CcliSettings) -> ConceptInference:
     head = build(task, settings, seed=0)
     if not head.representation.width:
-        raise InputError("class texts or concepts are all alike, and say nothing of images; give different ones")
+        raise InputError("class texts or concepts are all alike and cannot separate images; give different ones")
     return head
 
 

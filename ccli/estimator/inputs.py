@@ -1,4 +1,4 @@
-"""What people give the estimator, checked: features, paths, class texts, concepts."""
+"""Checks of the estimator's arguments: features, paths, class texts, concepts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ def check_parameters(estimator) -> None:
 
 
 def array(X):
-    """Features as scikit-learn's checks take them; paths are refused in words."""
+    """Features as scikit-learn's checks take them.
+
+    Raises:
+        InputError: X holds paths.
+    """
     if isinstance(X, torch.Tensor):
         return X.detach().cpu().numpy()
     first = next(iter(X), None) if isinstance(X, list | tuple | np.ndarray) and np.ndim(X) else X
@@ -52,12 +56,12 @@ def paths(X) -> list[str | Path]:
     found = list(X)
     for one in found:
         if not isinstance(one, str | Path):
-            raise InputError(f"X holds {one!r}, which is no path; with a backbone X is paths of pictures")
+            raise InputError(f"X holds {one!r}, which is not a path; with a backbone X is paths of pictures")
     return found
 
 
 def unit_rows(X: np.ndarray) -> np.ndarray:
-    """Rows of length one [n, D]; a row of zeros, which has no direction, stays one."""
+    """Rows of length one [n, D]; a row of zeros stays zero."""
     lengths = np.linalg.norm(X, axis=1, keepdims=True)
     return X / np.where(lengths > 0, lengths, 1)
 
@@ -78,7 +82,7 @@ def class_texts(given, classes: np.ndarray, width: int) -> torch.Tensor:
 def vocabulary(
     concepts, features, classnames: list[str], width: int, encoder: FeatureEncoder | None
 ) -> tuple[Vocabulary, torch.Tensor]:
-    """The concepts that name no class, and unit rows [I, D] of their texts; none at all where none were given.
+    """The concepts that name no class, and unit rows [I, D] of their texts; empty where none were given.
 
     Args:
         concepts, features, encoder: names [I], an array [I, D] and the encoder of sentences, or None.
@@ -107,7 +111,7 @@ def _features(what: str, given, count: int, of: str, width: int) -> torch.Tensor
     try:
         rows = np.array(array(given), dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{what} is no array of numbers ({error})") from error
+        raise InputError(f"{what} is not an array of numbers ({error})") from error
     if rows.shape != (count, width):
         raise InputError(f"{what} has the shape {rows.shape}, and {count} {of} of width {width} need {(count, width)}")
     if not np.isfinite(rows).all() or not rows.any(axis=1).all():

@@ -107,7 +107,7 @@ class Classifier:
         """[n, N], of what `features` takes."""
         logits = torch.cat([self.head(f.to(self.device)).cpu() for f in self.features(X).split(ROWS)])
         if not torch.isfinite(logits).all():
-            raise CcliError(f"logits of this classifier of {self.method} are not finite; repeat the run")
+            raise CcliError(f"logits of this classifier of {self.method} are not finite; make the run again")
         return logits
 
     def predict_proba(self, X) -> np.ndarray:
@@ -126,7 +126,7 @@ class Classifier:
         """
         if self.concepts is None or not isinstance(self.head, ConceptInference):
             raise CcliError(
-                f"this run of {self.method} has no concepts to explain by; "
+                f"a run of {self.method} has no concepts to explain by; "
                 "explanations need a CCLI run whose source of vectors is visual or text"
             )
         found = explain(self.head, self.concepts.rows.to(self.device), f.to(self.device), direction.to(self.device))
@@ -157,7 +157,7 @@ class Classifier:
         label, count = self.label(name), len(self.classnames)
         if self.prototypes is None:
             self.explain_features(torch.zeros(1, self.width), torch.zeros(1, count))  # raises the better message
-            raise CcliError("this classifier lacks the mean images of its classes; repeat the run")
+            raise CcliError("this classifier lacks the mean images of its classes; make the run again")
         direction = torch.eye(count)[[label]]
         if not against:
             parts = self.explain_features(self.prototypes[[label]], direction - 1 / count).row(0)

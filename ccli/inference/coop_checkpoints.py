@@ -1,8 +1,8 @@
-"""Contexts out of the checkpoints that CoOp itself wrote. Nothing in such a file is run.
+"""Contexts from checkpoints of CoOp's own code. Nothing in such a file is executed.
 
-CoOp keeps RUN/prompt_learner/model.pth.tar-EPOCH and model-best.pth.tar: dicts with the epoch, the states of optimizer
-and scheduler, and the state_dict of its prompt learner. There, `ctx` is what was learned; `token_prefix` and
-`token_suffix` are embeddings of that run's class names.
+CoOp writes RUN/prompt_learner/model.pth.tar-EPOCH and model-best.pth.tar: dicts with the epoch, the states of optimizer
+and scheduler, and the state_dict of its prompt learner: `ctx` is the learned context, `token_prefix` and `token_suffix`
+are embeddings of that run's class names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EPOCH = re.compile(r"model\.pth\.tar-(\d+)")
 
 @dataclass(frozen=True)
 class CoopContext:
-    """What a checkpoint taught: ctx [M, width], or [N, M, width] for a context of each class, in float32."""
+    """A learned context: ctx [M, width], or [N, M, width] for a context per class, in float32."""
 
     ctx: torch.Tensor
     epoch: int
@@ -35,10 +35,10 @@ def read_context(place: str | Path, epoch: int | None = None) -> CoopContext:
 
     Args:
         place: a run's folder, its `prompt_learner`, or a checkpoint in there.
-        epoch: of a folder; without one it is the best model, or else the last.
+        epoch: of the checkpoint in a folder; None for the best model, or else the last epoch.
 
     Raises:
-        CcliError: no checkpoint (what there is instead is listed), or a file that is not one of CoOp's.
+        CcliError: there is no such checkpoint (the files in the folder are listed), or the file is not one of CoOp's.
     """
     path = find_checkpoint(Path(place).expanduser(), epoch)
     try:

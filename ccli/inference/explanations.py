@@ -1,7 +1,7 @@
-"""What a logit of CCLI is made of: zero-shot, class texts and concepts, in parts that add up to it.
+"""The parts of a CCLI logit: zero-shot, class texts and concepts, which add up to it.
 
-Around an image the network is linear in what it is given, r -> A r + c: everywhere where it is one layer, and with a
-hidden layer as far as the same units are on. Where images are compared with concepts one by one, concept i has the part
+Around an image the network is linear in its input, r -> A r + c: a single layer everywhere, a network with a hidden
+layer as long as the same units are active. Where images are compared with concepts one by one, concept i has the part
 A_i r_i. In a concept space, r is (f - m) P / |(f - m) P|, with the columns of P along the principal directions of the
 rows X [I, D] of centred concepts. P = X^T M, with M the smallest such matrix, so that concept i has the part
 x_i . (f - m) times what the network makes of row i of M. The remainder (biases, rounding) is the `constant`.
@@ -25,7 +25,7 @@ class Parts:
     """Parts of one number for each of B images: zero_shot + class_texts + concepts + constant = total.
 
     total, zero_shot, constant: [B]; class_texts: [B, N]; concepts: [B, I]; cosines: [B, I], of images and concepts (in
-    a concept space both centred): a concept may speak for a class because the image has it, or because it lacks it.
+    a concept space both centred): a concept may count for a class because the image has it, or because it lacks it.
     """
 
     total: torch.Tensor
@@ -36,7 +36,7 @@ class Parts:
     cosines: torch.Tensor
 
     def row(self, k: int) -> Parts:
-        """Those of one image."""
+        """The parts for image k."""
         return Parts(*(x[k] for x in vars(self).values()))
 
     def __sub__(self, other: Parts) -> Parts:
@@ -55,7 +55,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Reasons:
-    """What one number is made of; zero_shot + class_texts + constant + others + the concepts' parts = total.
+    """The parts of one number: zero_shot + class_texts + constant + others + the concepts' parts = total.
 
     what: a class, or two; others: the sum over the concepts that are not listed; kinds: the sum over the concepts of
     each kind, listed or not, largest first.
@@ -72,7 +72,7 @@ class Reasons:
 
 
 def reasons(what: str, parts: Parts, concepts: Concepts, most_for: int, most_against: int) -> Reasons:
-    """The strongest concepts of one image's parts by name, the others as one."""
+    """The strongest concepts of one image by name, and the sum of the others."""
     chosen = strongest(parts.concepts, most_for, most_against)
     listed = [
         Reason(
@@ -90,7 +90,7 @@ def reasons(what: str, parts: Parts, concepts: Concepts, most_for: int, most_aga
 
 
 def strongest(values: torch.Tensor, most_for: int, most_against: int) -> list[int]:
-    """The places of the largest values above 0 and of the smallest below, largest first."""
+    """The indices of the largest values above 0 and of the smallest below 0, largest first."""
     order = values.argsort(descending=True, stable=True)
     up, down = order[:most_for], order[max(len(order) - most_against, 0) :]
     return [int(k) for k in up if values[k] > 0] + [int(k) for k in down if values[k] < 0]
@@ -101,7 +101,8 @@ def explain(head: ConceptInference, rows: torch.Tensor, f: torch.Tensor, directi
     """The parts of direction . logits(f), in float64.
 
     Args:
-        rows: of the concepts [I, D]: in a concept space their `centred_rows`, else what images are compared with.
+        rows: of the concepts [I, D]: in a concept space their `centred_rows`, else the vectors that images are compared
+            with.
         f: images [B, D], unit rows.
         direction: [B, N]; a single 1 in a row explains that class's logit, 1 and -1 the difference of two.
     """

@@ -46,7 +46,7 @@ def build(task: FewShotTask, ratio: float = 0.2, reduction: int = 4, seed: int =
 
 
 def from_state(state: dict[str, torch.Tensor]) -> ClipAdapter:
-    """A head out of its state_dict alone."""
+    """Rebuild a head from its state_dict."""
     hidden, width = state["adapter.0.weight"].shape
     model = ClipAdapter(bottleneck(width, hidden, 0), state["text_features"], 1.0)
     model.to(state["text_features"].device).load_state_dict(state)

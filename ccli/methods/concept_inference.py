@@ -1,4 +1,4 @@
-"""Concept inference: zero-shot logits plus what a small network infers from an image's concepts.
+"""Concept inference: zero-shot logits plus the logits of a small network on an image's concepts.
 
     logits = temperature * scale * f W^T + alpha * g(r(f))
 
@@ -43,7 +43,7 @@ class ConceptInference(nn.Module):
         self.register_buffer("alpha", torch.tensor(float(alpha)))
 
     def parts(self, f: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Zero-shot logits and the network's, both [B, N]; their sum with weight alpha is `forward`."""
+        """Zero-shot logits and the network's, both [B, N]; `forward` adds them with weight alpha."""
         return self.zero_shot_scale * f @ self.text_features.T, self.network(self.representation(f))
 
     def forward(self, f: torch.Tensor) -> torch.Tensor:
@@ -66,7 +66,7 @@ def build(
 
 
 def from_state(state: dict[str, torch.Tensor]) -> ConceptInference:
-    """A head out of its state_dict alone, with whatever representation, network and numbers of classes that has."""
+    """Rebuild a head from its state_dict, with the representation, network and number of classes found there."""
     text = state["text_features"]
     if "representation.projection" in state:
         r = ConceptSpace.from_buffers(*(state[f"representation.{name}"] for name in ("mean", "projection", "widths")))
@@ -90,9 +90,12 @@ def mlp(width: int, hidden: int, classes: int, seed: int) -> nn.Sequential:
 
 
 class _LBFGS(torch.optim.LBFGS):
-    """As torch's. The decorator of this method imports torch's compiler, which takes longer than many a fit."""
+    """torch's, without the decorator of one method, which imports torch's compiler, slower than most fits."""
 
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+
+
+_LBFGS_OPTIONS = dict(history_size=10, tolerance_grad=1e-5, tolerance_change=1e-9, line_search_fn="strong_wolfe")
 
 
 def fit_convex(
@@ -123,22 +126,15 @@ def fit_convex(
             "encode the features again"
         )
     weight = torch.zeros_like(model.network.weight, requires_grad=True)
-    optim = _LBFGS(
-        [weight],
-        max_iter=steps,
-        history_size=10,
-        tolerance_grad=1e-5,
-        tolerance_change=1e-9,
-        line_search_fn="strong_wolfe",
-    )
+    optim = _LBFGS([weight], max_iter=steps, **_LBFGS_OPTIONS)
 
     def objective() -> torch.Tensor:
-        weight.grad = None  # what zero_grad does, without the import that _LBFGS avoids
+        weight.grad = None  # as zero_grad, without the import that _LBFGS avoids
         loss = F.cross_entropy(zero_shot + r @ weight.T, labels, reduction="sum") + penalty / 2 * weight.square().sum()
         loss.backward()
         return loss
 
-    if weight.numel():  # concepts that are all alike leave no axis, and nothing to fit
+    if weight.numel():  # identical concepts leave no axis, so nothing to fit
         optim.step(objective)
     with torch.no_grad():
         model.network.weight.copy_(weight)

@@ -2,9 +2,9 @@
 
     logits = scale * f w(ctx)^T,   w_i = text features of  [start] ctx_1 ... ctx_M NAME_i . [end]
 
-CoOp (Zhou, Yang, Loy, Liu; IJCV 2022, arXiv 2109.01134), with its options: one context for all classes or one for
-each, random or from words, and the name behind, amid or before the context. Image features are frozen, as there.
-What all prompts begin with, the shared context before the name with it, goes through the text tower once.
+CoOp (Zhou, Yang, Loy, Liu; IJCV 2022, arXiv 2109.01134), with its options: one context for all classes or one per
+class, random or from words, and the name after, within or before the context. Image features are frozen, as there.
+The prefix that all prompts share, such as a shared context before the name, goes through the text tower once.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class Prompts:
 
 
 class ContextOptimization(nn.Module):
-    """The classifier; f [B, D] -> logits [B, N]. `ctx` is all that it learns, and all of its state_dict.
+    """The classifier; f [B, D] -> logits [B, N]. `ctx` is its only parameter and its whole state_dict.
 
-    It stays on the device of the tower, which is not a part of it.
+    It stays on the device of the tower, which is not a submodule.
 
     Args:
         tower: embeddings to text features.
         prompts: of the N classes.
-        ctx: where the context starts, [M, width], or [N, M, width] for one of each class.
+        ctx: the initial context, [M, width], or [N, M, width] for one per class.
         logit_scale: exp(logit_scale) of the model.
     """
 
@@ -69,11 +69,11 @@ class ContextOptimization(nn.Module):
         return self.fixed.index_copy(0, self.slots, self.ctx.flatten(0, -2)[self.vectors])
 
     def text_features(self) -> torch.Tensor:
-        """[N, D], unit rows. Where no gradient is wanted they are computed once for each value of the context."""
+        """[N, D], unit rows. Without gradients they are computed once per value of the context."""
         if torch.is_grad_enabled() and self.ctx.requires_grad:
             return self._encode()
         if self._kept is None or not torch.equal(self._kept[0], self.ctx):
-            with torch.inference_mode(False), torch.no_grad():  # what is kept may be needed outside inference mode
+            with torch.inference_mode(False), torch.no_grad():  # the cache may be used outside inference mode
                 self._kept = (self.ctx.detach().clone(), self._encode())
         return self._kept[1]
 
@@ -84,7 +84,7 @@ class ContextOptimization(nn.Module):
         return F.normalize(encode(self._tower[0], self.embeddings(), self._packed), dim=-1)
 
     def _apply(self, fn, recurse: bool = True):
-        self._kept = None  # of another device or type from here on
+        self._kept = None  # the device or type may change
         return super()._apply(fn, recurse)
 
 
@@ -96,14 +96,13 @@ def build(
 
     Args:
         classnames: "_" stands for a space, as in CoOp.
-        n_ctx: how many vectors; with `init` there is one for each of its tokens.
+        n_ctx: the number of vectors; with `init` there is one per token of it.
         init: words to start from, such as "a photo of a"; "" starts from N(0, 0.02), which depends on `seed` alone.
-        class_specific: a context for each class. (CoOp ignores this where it is given words; here each class starts
-            from them.)
+        class_specific: a context per class. (CoOp ignores this with `init`; here each class starts from these words.)
         position: of the class name, one of POSITIONS.
 
     Raises:
-        CcliError: a prompt is too long for the model, or there is no context, class or position of this name.
+        CcliError: a prompt is too long for the model, the position is unknown, or there is no context or no class.
     """
     words = init.replace("_", " ").strip()
     ids = _ids(tokenize, words) if words else _ids(tokenize, "X") * n_ctx
@@ -122,11 +121,11 @@ def build(
 def lay_out(
     tokenize: Tokenize, classnames: Sequence[str], context: Sequence[int], position: str, longest: int
 ) -> Prompts:
-    """Where everything goes: start, part of the context, the name, the rest of the context, the full stop, the end.
+    """Lay out prompts: start, part of the context, the name, the rest of the context, the full stop, the end.
 
     Args:
-        context: M token ids that stand where the context will be.
-        longest: the most tokens that the model takes.
+        context: M token ids as placeholders of the context.
+        longest: the context length of the model.
     """
     check_choice("position", position, POSITIONS)
     m = len(context)

@@ -65,7 +65,7 @@ def build(task: FewShotTask, a: float) -> GDA:
 
 
 def from_state(state: dict[str, torch.Tensor]) -> GDA:
-    """A head out of its state_dict alone."""
+    """Rebuild a head from its state_dict."""
     tensors = (state[name] for name in ("weight", "bias", "text_features"))
     model = GDA(*tensors, float(state["logit_scale"]), float(state["a"]))
     model.load_state_dict(state)

@@ -36,7 +36,7 @@ class LinearProbe(nn.Module):
 
 
 def from_state(state: dict[str, torch.Tensor]) -> LinearProbe:
-    """A head out of its state_dict alone."""
+    """Rebuild a head from its state_dict."""
     return LinearProbe(state["weight"], state["bias"])
 
 

@@ -51,7 +51,7 @@ class LPPlusPlus(nn.Module):
 
 
 def from_state(state: dict[str, torch.Tensor]) -> LPPlusPlus:
-    """A head out of its state_dict alone."""
+    """Rebuild a head from its state_dict."""
     return LPPlusPlus(state["text_features"], state["weight"], state["alpha"])
 
 

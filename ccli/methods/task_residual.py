@@ -68,7 +68,7 @@ def build(task: FewShotTask, alpha: float = 0.5) -> TaskResidual:
 
 
 def from_state(state: dict[str, torch.Tensor]) -> TaskResidual:
-    """A head out of its state_dict alone."""
+    """Rebuild a head from its state_dict."""
     model = TaskResidual(state["text_features"], state["text_norms"], 1.0).to(state["text_features"].device)
     model.load_state_dict(state)
     return model

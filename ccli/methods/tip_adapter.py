@@ -132,7 +132,7 @@ def build(task: FewShotTask, alpha: float, beta: float, trainable: bool) -> TipA
 
 
 def from_state(state: dict[str, torch.Tensor]) -> TipAdapter:
-    """A head out of its state_dict alone; its keys are not trainable."""
+    """Rebuild a head from its state_dict; its keys are not trainable."""
     numbers = (float(state[name]) for name in ("logit_scale", "alpha", "beta"))
     model = TipAdapter(state["keys"], state["labels"], state["text_features"], *numbers)
     model.load_state_dict(state)
@@ -155,12 +155,11 @@ def search(
 ) -> torch.Tensor:
     """Correct answers at each point of a grid, summed over pairs of a head and images: [len(betas), len(alphas)].
 
-    What each (beta, alpha), set on the heads, would count; their own are left alone and without effect. Pairs are taken
-    one by one, each let go before the next is made.
+    The beta and alpha of the heads are not used or changed. One pair is in memory at a time.
 
     Args:
-        chunk: images are taken as many at a time as keep J numbers an image below this, and betas as many as keep N
-            numbers an image and beta below a sixteenth of it, which caches hold; at least one of each.
+        chunk: the most numbers per batch of images, at J per image; batches of betas have at most a sixteenth, at N
+            per image and beta, which fits in a cache; at least one of each.
     """
     counts = torch.zeros(len(betas), len(alphas), dtype=torch.long)
     for head, split in pairs:
@@ -174,7 +173,7 @@ def search(
 def _count(
     head: TipAdapter, f: torch.Tensor, labels: torch.Tensor, betas: torch.Tensor, alphas: Sequence[float], chunk: int
 ) -> torch.Tensor:
-    """The answers for f [b, D] that are right: [len(betas), len(alphas)]."""
+    """The number of correct answers for f [b, D]: [len(betas), len(alphas)]."""
     rank, layers = _layers(head.members, len(head.labels))
     zero_shot, affinity = head.parts(f)
     distances = affinity.T[torch.cat(layers)].neg_().add_(1).split([len(layer) for layer in layers])  # [J, b] in all
@@ -187,9 +186,9 @@ def _count(
 
 
 def _layers(table: torch.Tensor, keys: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """`members` turned: the first keys of all classes, then the second ones of those that have two, and so on.
+    """`members` transposed: the first keys of all classes, then the second keys of classes with two, and so on.
 
-    Classes go from the largest to the smallest, so that a layer is that of the first classes, without gaps.
+    Classes are ordered from the largest to the smallest, so that a layer belongs to the first classes, without gaps.
 
     Returns:
         The place of each class in that order [N], and the layers, of J keys in all.
@@ -201,7 +200,7 @@ def _layers(table: torch.Tensor, keys: int) -> tuple[torch.Tensor, list[torch.Te
 def _votes(distances: Sequence[torch.Tensor], betas: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """Sums of exp(-beta distance) over layers of keys [<= N, b], at betas [c]: [N, c, b], for a shape (N, b).
 
-    Added up in the order of the keys, as the product with V does: the sums have its rounding, too.
+    Keys are added in their order, as in the product with V, so that the rounding is the same.
     """
     votes = betas.new_zeros(shape[0], len(betas), shape[1])
     weights = torch.empty_like(votes)
@@ -214,7 +213,7 @@ def _votes(distances: Sequence[torch.Tensor], betas: torch.Tensor, shape: Sequen
 def choose(counts: torch.Tensor, betas: Sequence[float], alphas: Sequence[float]) -> tuple[float, float]:
     """The (beta, alpha) with the most correct answers; ties go to the smallest alpha, then the smallest beta.
 
-    Nearest zero-shot, that is. The authors' loop keeps the first best instead: the smallest beta, then alpha.
+    That is the one nearest zero-shot. The authors' loop keeps the first best: the smallest beta, then alpha.
     """
     best = (counts == counts.max()).nonzero().tolist()
     alpha, beta = min((alphas[j], betas[i]) for i, j in best)

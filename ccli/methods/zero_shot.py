@@ -19,5 +19,5 @@ class ZeroShot(nn.Module):
 
 
 def from_state(state: dict[str, torch.Tensor]) -> ZeroShot:
-    """A head out of its state_dict alone."""
+    """Rebuild a head from its state_dict."""
     return ZeroShot(state["text_features"], float(state["logit_scale"]))

@@ -141,7 +141,7 @@ def test_what_is_no_list_of_paths_is_refused(pictures, form):
         (str(paths[0]), "X is one path; give a list"),
         (np.zeros((12, 4)), r"X has the shape \(12, 4\); with a backbone it is a list of one or more paths"),
         ([], r"shape \(0,\)"),
-        ([*paths[:11], 3.5], "X holds 3.5, which is no path"),
+        ([*paths[:11], 3.5], "X holds 3.5, which is not a path"),
     ):
         with pytest.raises(ValueError, match=message):
             fit(X, y, **form)

@@ -21,7 +21,7 @@ def data():
         ({"class_texts": np.zeros((6, 32))}, "class_texts holds a row of zeros"),
         ({"class_texts": np.full((6, 32), np.nan)}, "class_texts holds .* not finite"),
         ({"class_texts": np.ones((6, 32))}, "all alike"),
-        ({"class_texts": "a photo"}, "class_texts is no array of numbers"),
+        ({"class_texts": "a photo"}, "class_texts is not an array of numbers"),
         ({"class_texts": {f"class {k}": np.ones(30 + k) for k in range(6)}}, "of several shapes"),
         ({"concepts": ["red", "round"]}, "concepts without concept_features"),
         ({"concept_features": unit_rows(4, 32)}, "concept_features without concepts"),

@@ -56,13 +56,13 @@ def test_each_trainers_classifier_answers_as_the_trainer_does(trainer, tmp_path)
 def test_without_validation_images_folds_give_the_temperature(trainer, tmp_path):
     made = build(*bundle_args(bundle_file(tmp_path, val=0), tmp_path / "run", trainer=trainer))
     made.train()
-    heads = [head for head, _ in made.held.pairs]
-    assert len(heads) == 4 and sum(len(split) for _, split in made.held.pairs) == len(made.task.train)
+    heads = [head for head, _ in made.held]
+    assert len(heads) == 4 and sum(len(split) for _, split in made.held) == len(made.task.train)
     for head in heads:  # with what was chosen for the whole
         for name, value in made.hyper_parameters.items():
             assert not hasattr(head, name) or float(getattr(head, name)) == pytest.approx(value)
-    logits = torch.cat([head(split.features).detach() for head, split in made.held.pairs])
-    labels = torch.cat([split.labels for _, split in made.held.pairs])
+    logits = torch.cat([head(split.features).detach() for head, split in made.held])
+    labels = torch.cat([split.labels for _, split in made.held])
     assert read_record(tmp_path / "run")["calibration"]["fitted_on"] == "cross-validation"
     assert load_run(tmp_path / "run").temperature == fit_temperature(logits, labels)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ from ccli.features.task import FewShotTask, Split
 from ccli.files.atomic import alone, remove_leftovers
 from ccli.fitting import selection
 from ccli.fitting.batches import FeatureBatches
-from ccli.fitting.calibration import Calibration
+from ccli.fitting.calibration import ENOUGH, Calibration, subsample
 from ccli.fitting.losses import head_loss
 from ccli.fitting.training import at, step, train
 from ccli.results.identity import folder_state
@@ -37,7 +37,7 @@ from ccli.trainers.common.checks import check_common
 from ccli.trainers.common.classes import check_trainable, class_ids_of
 from ccli.trainers.common.evaluation import EvaluatingTrainer
 from ccli.trainers.common.feature_source import check_has_text, feature_source, make_task, stamp_of_images
-from ccli.trainers.common.finalize import Held, calibration, write_classifier
+from ccli.trainers.common.finalize import calibration, write_classifier
 from ccli.trainers.common.option_names import option_names
 from ccli.trainers.common.options import plain_config
 from ccli.trainers.common.records import record_of
@@ -76,9 +76,9 @@ def add_options(cfg, name: str, **defaults) -> None:
 class FeatureTrainer(EvaluatingTrainer):
     """Trains and tests a head on features that were encoded once.
 
-    A subclass has `method` and `make_head(task)`; a gradient method also `make_optim(head, task)`; a method with
-    something to choose `select()`. `head_module.from_state(state)` rebuilds a head from a checkpoint, whatever its
-    number of classes.
+    A subclass has `method` (what is known of it), `make_head(task)` and `head_module`, whose `from_state(state)` rebuilds
+    a head from a checkpoint; a gradient method also `make_optim(head, task)`; a method with hyper-parameters to choose
+    `select(how)`.
     """
 
     method = Method("")  # what it trains on, and what its authors chose on
@@ -115,14 +115,15 @@ class FeatureTrainer(EvaluatingTrainer):
             dataset=dataset, num_classes=self.num_classes, lab2cname=self.lab2cname, train_loader_x=None,
             train_loader_u=None, val_loader=self.val_loader, test_loader=self.test_loader,
         )  # fmt: skip
-        self.held, self.calibration = Held(), Calibration()
+        self.held: list[tuple[torch.nn.Module, Split]] = []  # heads of folds, for the calibration
+        self.calibration = Calibration()
 
     def build_model(self) -> None:
-        """Nothing yet: the head is made from the shots by before_train, or from a checkpoint by load_model."""
+        """Make no head yet: before_train makes it from the shots, load_model from a checkpoint."""
         self.head = self.optim = self.sched = None
 
     def train(self) -> None:
-        """Alone in the output folder: another process that is given it waits, and then finds what this one has left."""
+        """As in Dassl, under a lock on the output folder: a second process waits, and then goes on from its files."""
         with alone(Path(self.output_dir)), option_names(self.option_names):
             super().train()
 
@@ -143,14 +144,14 @@ class FeatureTrainer(EvaluatingTrainer):
             super().before_train()
             if self.start_epoch < 0:
                 raise ValueError(f"the checkpoint is of epoch {self.start_epoch}")
-        except (FileNotFoundError, *ODD) as error:  # a checkpoint that is gone or is none of this trainer
+        except (FileNotFoundError, *ODD) as error:  # the checkpoint is gone, or of another trainer
             raise CcliError(
                 f"cannot resume from {folder}: {first_line(error)}; remove that folder to start anew"
             ) from error
         self._started = time.time()
 
     def init_writer(self, log_dir: str) -> None:
-        """Without epochs there is no curve for TensorBoard to show, and it is not imported."""
+        """As in Dassl, but without epochs there is no curve, and TensorBoard is not imported."""
         if self.max_epoch:
             super().init_writer(log_dir)
 
@@ -167,11 +168,11 @@ class FeatureTrainer(EvaluatingTrainer):
         self.register_model(HEAD, self.head, self.optim, self.sched)
 
     def make_task(self) -> FewShotTask:
-        """What the head is made from."""
+        """The shots, texts and concepts that the head is made from."""
         return make_task(self.source, self._val, self._test, self)
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
-        """A module f [B, D] -> logits [B, N]; fitted already where the method needs no epochs."""
+        """A module f [B, D] -> logits [B, N], already fitted if the method needs no epochs."""
         raise NotImplementedError
 
     def make_optim(self, head: torch.nn.Module, task: FewShotTask):
@@ -183,7 +184,7 @@ class FeatureTrainer(EvaluatingTrainer):
         return head_loss(head, logits, labels)
 
     def fit(self, task: FewShotTask, epochs: int | None = None, watch=None) -> torch.nn.Module:
-        """A head fitted on a part of the shots, as `train()` fits it on all; `watch(epoch, head)` after each epoch."""
+        """A head fitted on part of the shots as `train()` fits it on all; `watch(epoch, head)` follows each epoch."""
         head = self.make_head(task).to(self.device)
         optim, sched = self.make_optim(head, task)
         if optim is None:
@@ -200,20 +201,26 @@ class FeatureTrainer(EvaluatingTrainer):
         return -(-len(task.train) // self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
 
     def chosen_on(self) -> str:
-        """What hyper-parameters are chosen on: one of ccli.results.schema.SelectedBy."""
+        """The images that hyper-parameters are chosen on: one of ccli.results.schema.SelectedBy."""
         protocol = self.cfg.PROTOCOL
         if protocol == "paper":
             protocol = {"validation": "validation", "nothing": "fixed", "test": "paper"}[self.method.authors_chose_on]
         return selection.selected_by(protocol, self.task)
 
     def held_out(self, how: str, fit=None) -> Iterator[tuple[torch.nn.Module, Split]]:
-        """Heads and images to choose on; those of folds give the temperature, too, once `set_chosen` was called."""
+        """Heads and images to choose on; the calibration later uses those of folds, with what `set_chosen` sets."""
         pairs = selection.held_out(how, self.task, self.head, fit or self.fit, self.cfg.SEED)
-        return self.held.through(pairs) if how == "cross-validation" else pairs
+        return self.keep(pairs) if how == "cross-validation" else pairs
+
+    def keep(self, pairs: Iterable[tuple[torch.nn.Module, Split]]) -> Iterator[tuple[torch.nn.Module, Split]]:
+        """Pass heads of folds and their held-out images on, and keep them in `held`, with a subsample of the images."""
+        for head, images in pairs:
+            self.held.append((head, subsample(images, ENOUGH // selection.MAX_FOLDS)))
+            yield head, images
 
     def set_chosen(self, **values: float) -> dict[str, float]:
         """Set hyper-parameters that are buffers of the head, in it and in the heads of folds."""
-        for head in (self.head, *(head for head, _ in self.held.pairs)):
+        for head in (self.head, *(head for head, _ in self.held)):
             for name, value in values.items():
                 getattr(head, name).fill_(value)
         return values
@@ -252,7 +259,7 @@ class FeatureTrainer(EvaluatingTrainer):
         with self._clock("test"):
             super().after_train()
         write_classifier(self)
-        if not self.cfg.TEST.NO_TEST and self.cfg.TEST.SPLIT == "test":  # a record speaks of test images
+        if not self.cfg.TEST.NO_TEST and self.cfg.TEST.SPLIT == "test":  # records are of test images
             write_record(self.output_dir, record_of(self))
 
     def _loader(self, split: Split, train: bool = False) -> FeatureBatches:

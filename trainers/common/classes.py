@@ -1,4 +1,4 @@
-"""Which classes a data set has, and which of a model's they are."""
+"""The classes of a data set, and their columns in a model's logits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ccli.errors import CcliError
 
 
 def check_trainable(name: str, dataset, trainer) -> None:
-    """Refuse to learn from a data set that has test images alone; both may be given as classes or as what they made.
+    """Refuse to train on a data set with test images only; both may be classes or their instances.
 
     Raises:
         CcliError: the data set is for evaluation only, and the trainer needs shots.
@@ -23,7 +23,7 @@ def class_subset(known: list[str], wanted: list[str]) -> torch.Tensor:
     """Columns [n] of `known` class ids that are the `wanted` ones, in the order of the latter.
 
     Raises:
-        CcliError: a wanted class is not known, or its name is that of two.
+        CcliError: a wanted class is unknown, or two classes share its name.
     """
     counts = Counter(known), Counter(wanted)
     for name in wanted:

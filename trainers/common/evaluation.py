@@ -1,4 +1,4 @@
-"""Testing a head: that of the run at hand, or one that is loaded from the folder of a finished run."""
+"""Testing a head: the one just trained, or one loaded from the folder of a finished run."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class EvaluatingTrainer(TrainerX):
 
     head_module: ModuleType  # the module of ccli.methods whose heads it trains
     subset: torch.Tensor | None = None  # columns of the logits that are classes of this data set; None: all
-    loaded: tuple[str, int | None] | None = None  # what load_model was given: a run's folder, an epoch
+    loaded: tuple[str, int | None] | None = None  # load_model's arguments: a run's folder, an epoch
 
     def head_from_state(self, state: dict[str, torch.Tensor]) -> torch.nn.Module:
         """A head out of a checkpoint's tensors, whatever its number of classes."""
         return self.head_module.from_state(state)
 
     def test(self, split: str | None = None) -> float:
-        """As in Dassl. After load_model, a record of the evaluation, or a line that says why there is none."""
+        """As in Dassl. After load_model it writes a record of the evaluation, or prints why there is none."""
         self.confidence = Confidence()
         if self.loaded is None:
             return super().test(split)

@@ -1,10 +1,9 @@
-"""What a finished run has beside its record's counts: probabilities that are calibrated, and a classifier to use."""
+"""The end of a run: calibrated probabilities, and a classifier to use."""
 
 from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -12,53 +11,33 @@ from ccli.clip.weights import absolute_backbone
 from ccli.concepts.vocabulary import vocabulary_facts
 from ccli.features.decoding import BENCHMARK
 from ccli.features.encoder import ImageSpec
-from ccli.features.task import Split
-from ccli.fitting.calibration import ENOUGH, Calibration, calibrate, calibration_error, subsample
-from ccli.fitting.selection import MAX_FOLDS
+from ccli.fitting.calibration import Calibration, calibrate, calibration_error
 from ccli.inference import saving
 from ccli.inference.classifier import Classifier, Examples
 from ccli.results.identity import folder_state
 
-EXAMPLES, MISTAKES = 200, 150  # test images that are kept to be explained, and how many of them may be mistakes
-
-
-class Held:
-    """Heads of folds, with images that they have not seen, kept as a choice of hyper-parameters goes through them."""
-
-    def __init__(self) -> None:
-        self.pairs: list[tuple[torch.nn.Module, Split]] = []
-
-    def through(self, pairs: Iterable[tuple[torch.nn.Module, Split]]) -> Iterator[tuple[torch.nn.Module, Split]]:
-        """The pairs as they are; of the images some are kept."""
-        for head, split in pairs:
-            self.pairs.append((head, subsample(split, ENOUGH // MAX_FOLDS)))
-            yield head, split
-
-    def keep(self, pairs: Iterable[tuple[torch.nn.Module, Split]]) -> None:
-        """Those of heads that are fitted for this alone."""
-        for _ in self.through(pairs):
-            pass
+EXAMPLES, MISTAKES = 200, 150  # test images kept for explanations, and the most mistakes among them
 
 
 def calibration(trainer) -> Calibration:
-    """From the validation images; without any from the folds that hyper-parameters were chosen on; else none."""
+    """On the validation images, or else on the folds that hyper-parameters were chosen on, or else none."""
     val = trainer.task.val
     if val is not None and len(val):
         return calibrate([(trainer.head.eval(), val)], "validation")
-    return calibrate(trainer.held.pairs, "cross-validation")
+    return calibrate(trainer.held, "cross-validation")
 
 
 def calibration_in(folder: str) -> Calibration:
-    """That of the finished run in a folder, as its record has it."""
+    """The calibration in the record of a finished run."""
     said = (folder_state(folder).record or {}).get("calibration")
     return Calibration(said["temperature"], said["fitted_on"]) if said else Calibration()
 
 
 class Confidence:
-    """Logits of test images as they come, and how far off their probabilities are."""
+    """Confidence of predictions, batch by batch, and its calibration error."""
 
     def __init__(self) -> None:
-        # numbers, not a small tensor for each batch: between the batches' large ones those keep freed memory in pieces
+        # plain numbers: small tensors between the large ones of the batches would fragment memory
         self.plain, self.calibrated = array("d"), array("d")
 
     def add(self, logits: torch.Tensor, temperature: float) -> None:
@@ -76,7 +55,7 @@ class Confidence:
 
 
 def write_classifier(trainer) -> None:
-    """Leave what `ccli.load_run` reads, or say why not."""
+    """Write the files that `ccli.load_run` reads, or print the reason why not."""
     if not saving.module_of(trainer.head):
         kind = type(trainer.head).__name__
         print(f"No classifier is written: the head, a {kind}, is neither of ccli.methods nor of a plugin")
@@ -121,7 +100,7 @@ def _files(trainer, items) -> list[str]:
 
 
 def _examples(trainer) -> Examples:
-    """Test images, mistakes first, each kind from all over the test set; none where there was no test."""
+    """Test images, mistakes first, evenly spaced over the test set; none without a test."""
     test, options = trainer.task.test, trainer.cfg.TEST
     if options.NO_TEST or options.SPLIT != "test":
         return Examples([], [], [], test.features[:0].cpu())

@@ -17,15 +17,15 @@ from ccli.results.methods import Method
 from ccli.trainers.common.base import FeatureTrainer
 from ccli.trainers.common.checkpoints import HEAD
 
-BEST = "best.safetensors"  # of the epochs so far, beside the checkpoints: a run that is resumed or repeated needs it
+BEST = "best.safetensors"  # the best epoch so far, beside the checkpoints, for a run that is resumed or repeated
 
 
 class GradientTrainer(FeatureTrainer):
-    """A subclass has `make_head(task)` and, where it has more to choose than the epochs, `select_more(how)`.
+    """A subclass has `make_head(task)` and, where it chooses more than the epochs, `select_more(how)`.
 
-    With a validation set, the head of each epoch answers it, and the best (of equals the first) is kept. Without one,
-    each fold of the shots is trained for all epochs, and training on all shots stops after the best. The learning rate
-    follows the schedule of all planned epochs either way.
+    With a validation set, the best epoch on it (of ties the first) is kept. Without one, each fold of the shots is
+    trained for all epochs, and training on all shots stops after the best. Either way the learning rate follows the
+    schedule of all planned epochs.
     """
 
     method = Method("", "views", authors_chose_on="nothing")
@@ -56,7 +56,7 @@ class GradientTrainer(FeatureTrainer):
         )
 
     def rate_share(self) -> float:
-        """The share of OPTIM.LR that the authors took on this data set."""
+        """The authors' learning rate on this data set, relative to OPTIM.LR."""
         return 1.0
 
     def _set_up(self) -> None:
@@ -82,7 +82,7 @@ class GradientTrainer(FeatureTrainer):
         path = Path(self.cfg.RESUME or self.output_dir) / HEAD / BEST
         if self.start_epoch and self.watched() is not None:
             self.best = _read_best(path)
-            if self.best[1] >= self.start_epoch:  # it comes again
+            if self.best[1] >= self.start_epoch:  # that epoch is trained again
                 self.best = None
 
     def after_epoch(self) -> None:
@@ -96,16 +96,16 @@ class GradientTrainer(FeatureTrainer):
         super().after_epoch()
 
     def is_better(self, count: int) -> bool:
-        """Than the best epoch so far; the first of equals stays."""
+        """Whether `count` beats the best epoch so far; ties keep the first."""
         return self.best is None or count > self.best[0]
 
     def keep_best(self, count: int) -> None:
-        """Keep the head as it is after this epoch, in which it has labelled `count` images right."""
+        """Keep the head of this epoch, which labels `count` images right."""
         state = {name: x.detach().clone() for name, x in self.head.state_dict().items()}
         self.best = (count, self.epoch, state)
 
     def watched(self) -> Split | None:
-        """The images that the head of each epoch answers, where epochs are chosen by such."""
+        """The images that the best epoch is chosen on; None without."""
         return {"validation": self.task.val, "test": self.task.test}.get(self.how)
 
     def select(self, how: str) -> dict[str, float]:
@@ -121,7 +121,7 @@ class GradientTrainer(FeatureTrainer):
         super().after_train()
 
     def select_more(self, how: str) -> dict:
-        """Choose what is chosen after training, set it in the head, and name it."""
+        """Choose the hyper-parameters besides the epochs, set them in the head, and name them."""
         return {}
 
     def fit_chosen(self, task: FewShotTask) -> torch.nn.Module:
@@ -150,10 +150,10 @@ def _read_best(path: Path) -> tuple[int, int, dict[str, torch.Tensor]]:
             raise ValueError("another digest")
         return best
     except FileNotFoundError:
-        why = f"there is no {path}, which says what its best epoch was"
+        why = f"{path}, which holds the best epoch, is missing"
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         why = f"{path} is damaged ({first_line(error)[:100]})"
-    raise CcliError(f"cannot go on: {why}; remove {path.parent.parent} to start anew")
+    raise CcliError(f"cannot go on: {why}; remove {path.parent.parent} to start again")
 
 
 def _digest(correct: int, epoch: int, state: dict[str, torch.Tensor]) -> str:
