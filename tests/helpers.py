@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
+from fork_server import Script
 from torch.nn import functional as F
 
 from ccli.features.bundles import Bundle, write_bundle
@@ -109,12 +110,19 @@ def run_here(*argv) -> str:
 
 
 def run_apart(*argv, kill=None, **env: str) -> subprocess.CompletedProcess:
-    """train.py in a process of its own; `kill(process)`, where given, is called once it has started."""
+    """train.py in a process of its own; `kill(process)`, where given, is called once it has started.
+
+    An environment of its own takes an interpreter of its own.
+    """
+    if not env:
+        forked = Script("train", *argv, cwd=Path.cwd())
+        if kill is not None:
+            kill(forked)
+        stdout, stderr = forked.communicate(timeout=300)
+        return subprocess.CompletedProcess(forked.args, forked.returncode, stdout, stderr)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} | env
     command = [sys.executable, str(ROOT / "train.py"), *map(str, argv)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    if kill is not None:
-        kill(process)
     stdout, stderr = process.communicate(timeout=300)
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 

@@ -48,7 +48,8 @@ def argv(bundle: Path, out: Path, name: str) -> list:
 
 
 def apart(arguments: list, **env: str) -> None:
-    done: subprocess.CompletedProcess = run_apart(*arguments, **env)
+    own = {"OMP_NUM_THREADS": "1"} | env  # takes an interpreter of its own, with another seed of Python's hashes
+    done: subprocess.CompletedProcess = run_apart(*arguments, **own)
     assert done.returncode == 0, done.stderr
 
 

@@ -3,13 +3,12 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, bundle_args, bundle_file, run_apart, run_here
+from fork_server import Script, run_script
+from helpers import bundle_args, bundle_file, run_apart, run_here
 
 from ccli.commands.sweep import arguments
 from ccli.results.records import FAILURE, find_records, read_record, same_record
@@ -20,18 +19,12 @@ LONG = ("--trainers", "CLIPAdapter", "GDA", "--shots", 4, "--seeds", 1, "--outpu
 LASTING = ("OPTIM.MAX_EPOCH", "20000")
 
 
-def start(*argv, cwd, **env):
-    command = [sys.executable, str(ROOT / "sweep.py"), *map(str, argv)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=os.environ | env,
-        start_new_session=True,
-    )  # fmt: skip
+def start(*argv, cwd):
+    return Script("sweep", *argv, cwd=cwd)
 
 
-def sweep(*argv, cwd, **env):
-    process = start(*argv, cwd=cwd, **env)
-    stdout, stderr = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
+def sweep(*argv, cwd):
+    return run_script("sweep", *argv, cwd=cwd)
 
 
 def records(folder):

@@ -17,12 +17,13 @@ def sweep_all(*argv, cwd, **env):
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
 
 
-def test_the_papers_grid(tmp_path):
-    done = sweep_all("--dry-run", cwd=tmp_path)
+@pytest.mark.parametrize("shots", ["1 16", pytest.param("1 2 4 8 16", marks=pytest.mark.slow)])
+def test_the_papers_grid(tmp_path, shots):
+    done = sweep_all("--dry-run", cwd=tmp_path, **({"SHOTS": shots} if shots == "1 16" else {}))  # all by default
     assert done.returncode == 0, done.stderr
     folders = [line.removeprefix(f"{tmp_path}/runs/") for line in done.stdout.splitlines() if line.startswith("/")]
     grid = [line for line in folders if "from_imagenet" not in line]
-    assert len(set(grid)) == 11 * 5 * 3 * len(TRAINERS)  # the source's runs at 16 shots are among them
+    assert len(set(grid)) == 11 * len(shots.split()) * 3 * len(TRAINERS)  # the source's runs at 16 shots are among them
     targets = {line for line in folders if "from_imagenet" in line}
     assert len(targets) == 4 * 3 * len(TRAINERS) and all("rn50_16shots/from_imagenet/seed" in line for line in targets)
     assert not (tmp_path / "runs").exists()

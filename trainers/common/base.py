@@ -76,9 +76,8 @@ def add_options(cfg, name: str, **defaults) -> None:
 class FeatureTrainer(EvaluatingTrainer):
     """Trains and tests a head on features that were encoded once.
 
-    A subclass has `method` (what is known of it), `make_head(task)` and `head_module`, whose `from_state(state)` rebuilds
-    a head from a checkpoint; a gradient method also `make_optim(head, task)`; a method with hyper-parameters to choose
-    `select(how)`.
+    A subclass has `method` (its record), `make_head(task)` and `head_module`, whose `from_state(state)` rebuilds a head
+    from a checkpoint; a gradient method also `make_optim(head, task)`; a method with something to choose `select(how)`.
     """
 
     method = Method("")  # what it trains on, and what its authors chose on
