@@ -1,15 +1,10 @@
 """The same as `ccli download`: python download.py --help"""
 
-from __future__ import annotations
-
 import sys
+from functools import partial
 
 from ccli.cli import run
 
-
-def main(argv: list[str] | None = None) -> int:
-    return run("download", "download.py", argv)
-
-
+main = partial(run, "download", "download.py")
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,15 +1,10 @@
-"""CoOp's name for `ccli words`: python interpret_prompt.py --help"""
-
-from __future__ import annotations
+"""The same as `ccli words`: python interpret_prompt.py --help"""
 
 import sys
+from functools import partial
 
 from ccli.cli import run
 
-
-def main(argv: list[str] | None = None) -> int:
-    return run("words", "interpret_prompt.py", argv)
-
-
+main = partial(run, "words", "interpret_prompt.py")
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,15 +1,10 @@
-"""CoOp's name for `ccli table`; it reads logs unless --table is given: python parse_test_res.py --help"""
-
-from __future__ import annotations
+"""The same as `ccli table`, but it reads logs unless --table is given: python parse_test_res.py --help"""
 
 import sys
+from functools import partial
 
 from ccli.cli import run
 
-
-def main(argv: list[str] | None = None) -> int:
-    return run("table", "parse_test_res.py", argv)
-
-
+main = partial(run, "table", "parse_test_res.py")
 if __name__ == "__main__":
     sys.exit(main())

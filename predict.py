@@ -1,15 +1,10 @@
-"""The same as `ccli predict`, `ccli explain` and `ccli export`: python predict.py --help"""
-
-from __future__ import annotations
+"""The same as `ccli predict`, and `ccli explain` and `ccli export`: python predict.py --help"""
 
 import sys
+from functools import partial
 
 from ccli.cli import run
 
-
-def main(argv: list[str] | None = None) -> int:
-    return run("predict", "predict.py", argv)
-
-
+main = partial(run, "predict", "predict.py")
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,15 +1,10 @@
 """The same as `ccli report`: python report.py --help"""
 
-from __future__ import annotations
-
 import sys
+from functools import partial
 
 from ccli.cli import run
 
-
-def main(argv: list[str] | None = None) -> int:
-    return run("report", "report.py", argv)
-
-
+main = partial(run, "report", "report.py")
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,15 +1,10 @@
 """The same as `ccli sweep`: python sweep.py --help"""
 
-from __future__ import annotations
-
 import sys
+from functools import partial
 
 from ccli.cli import run
 
-
-def main(argv: list[str] | None = None) -> int:
-    return run("sweep", "sweep.py", argv)
-
-
+main = partial(run, "sweep", "sweep.py")
 if __name__ == "__main__":
     sys.exit(main())

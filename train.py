@@ -1,15 +1,10 @@
-"""CoOp's name for `ccli train`: python train.py --help"""
-
-from __future__ import annotations
+"""The same as `ccli train`: python train.py --help"""
 
 import sys
+from functools import partial
 
 from ccli.cli import run
 
-
-def main(argv: list[str] | None = None) -> int:
-    return run("train", "train.py", argv)
-
-
+main = partial(run, "train", "train.py")
 if __name__ == "__main__":
     sys.exit(main())

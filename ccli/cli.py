@@ -107,4 +107,4 @@ def _not_installed(error: ModuleNotFoundError) -> str:
 
 def _discard_output() -> None:
     """Send what is left in the buffer of stdout nowhere, so that it is no error when Python flushes it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())

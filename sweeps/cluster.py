@@ -1,7 +1,7 @@
-"""A sweep on a Ray cluster: one task a run, placed by what it needs, tried again when its node dies.
+"""A sweep on a Ray cluster: one task per run, placed by the CPUs and GPUs it needs, repeated if its node dies.
 
-The nodes see the checkout, its environment, the data, the feature store and the output folder under the same paths, as
-they do on a shared file system.
+The nodes must see the environment, the data, the feature store and the output folder under the same paths, as on a
+shared file system.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tqdm import tqdm
 
-from ccli.errors import CcliError, first_line
+from ccli.errors import CcliError, first_line, os_errors
 from ccli.results.records import RECORD
 from ccli.sweeps.encoding import Missing, encode, shares
 from ccli.sweeps.execute import Outcome, cut_off, execute
 from ccli.sweeps.plan import Run
 
-RETRIES = 3  # of a task whose node or process died; what a run itself raises is its outcome
+RETRIES = 3  # of a task whose node or process died; an error that a run raises is its outcome
 ANSWERS_WITHIN = 10  # seconds; Ray itself would try for minutes
 SEEN_WITHIN = 60  # seconds: a shared file system may show a new file late
 HANDED_ON = ("CCLI_STORE", "HF_HOME", "HF_HUB_OFFLINE", "TORCH_HOME", "XDG_CACHE_HOME", "TOKENIZERS_PARALLELISM")
@@ -88,12 +88,8 @@ def _refuse_unreachable(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdecimal() and int(port) < 2**16):
         raise CcliError(f"--ray {address}: give HOST:PORT, ray://HOST:PORT, auto or local")
-    try:
+    with os_errors(f"no Ray cluster answers at {address}", "`ray start --head` starts one"):
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_WITHIN).close()
-    except OSError as error:
-        raise CcliError(
-            f"no Ray cluster answers at {address} ({first_line(error)}); `ray start --head` starts one"
-        ) from error
 
 
 def _refuse_unhealthy(address: str) -> None:
@@ -110,7 +106,7 @@ def _refuse_unhealthy(address: str) -> None:
             return
     if "AuthenticationError" in why:
         why = "it wants a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN unless the token is in ~/.ray"
-    raise CcliError(f"no Ray cluster to be used at {address}: {why}")
+    raise CcliError(f"no usable Ray cluster at {address}: {why}")
 
 
 def _placeable(ray, threads: int, gpus: float | None) -> float:
@@ -181,6 +177,6 @@ def _seen_here(outcome: Outcome, patience: float) -> Outcome:
     until = time.time() + patience
     while not (outcome.error or (outcome.folder / RECORD).exists()):
         if time.time() > until:
-            return outcome._replace(error="done on a node, but not to be seen here: the nodes must share the output")
+            return outcome._replace(error="done on a node, but not visible here: the nodes must share the output")
         time.sleep(0.5)
     return outcome

@@ -1,4 +1,4 @@
-"""One run of a sweep, in this process: what train.py would do, its failure kept in the run's folder."""
+"""One run of a sweep, in this process: as train.py would do it, with a failure kept in the run's folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,7 @@ NOT_DONE = "its run is not done"
 
 
 class Outcome(NamedTuple):
-    """How one call of train.py ended."""
+    """How a run or an evaluation ended."""
 
     name: str
     folder: Path
@@ -32,31 +32,30 @@ class Outcome(NamedTuple):
 
 
 def execute(run: Run) -> list[Outcome]:
-    """Train, then evaluate; what follows a failure is not attempted."""
-    outcomes: list[Outcome] = []
-    for call in run.calls():
-        if outcomes and outcomes[-1].error:
-            outcomes.append(Outcome(call.name, call.folder, NOT_DONE))
-        else:
-            outcomes.append(_execute(call))
-    return outcomes
+    """Train, then evaluate."""
+    return _in_turn(run, _execute)
 
 
 def cut_off(run: Run, why: str, trace: str) -> list[Outcome]:
-    """Outcomes of a run whose process died before it could tell them."""
+    """Outcomes of a run whose process died before it could report them."""
+
+    def outcome(call: Run) -> Outcome:
+        return Outcome(call.name, call.folder) if holds_its_record(call) else _failed(call, why, trace)
+
+    return _in_turn(run, outcome)
+
+
+def _in_turn(run: Run, outcome_of: Callable[[Run], Outcome]) -> list[Outcome]:
+    """The outcomes of a run and its evaluations, which are not attempted after a failure."""
     outcomes: list[Outcome] = []
     for call in run.calls():
-        if outcomes and outcomes[-1].error:
-            outcomes.append(Outcome(call.name, call.folder, NOT_DONE))
-        elif holds_its_record(call):
-            outcomes.append(Outcome(call.name, call.folder))
-        else:
-            outcomes.append(_failed(call, why, trace))
+        failed = outcomes and outcomes[-1].error
+        outcomes.append(Outcome(call.name, call.folder, NOT_DONE) if failed else outcome_of(call))
     return outcomes
 
 
 def holds_its_record(call: Run) -> bool:
-    """Whether the record of this call is in its folder. One of other options is left for the run to refuse."""
+    """Whether the record of this call is in its folder. The run itself refuses a record of other options."""
     args = one_run.arguments(call.argv)
     cfg = setup_cfg(args)
     try:
@@ -80,9 +79,9 @@ def _execute(call: Run) -> Outcome:
 
 
 def _failed(call: Run, error: str, trace: str, seconds: float = 0.0) -> Outcome:
-    """The outcome of a call that failed; what is to be known of it is kept as failed.txt in its folder."""
+    """The outcome of a call that failed; its traceback is kept as failed.txt in its folder."""
     try:
-        if is_done(call.folder):  # the result of another run, which was refused here and is none of its failures
+        if is_done(call.folder):  # the result of another run, which was refused: keep it as it is
             return Outcome(call.name, call.folder, error, seconds)
         call.folder.mkdir(parents=True, exist_ok=True)
         with moved_into_place(call.folder / FAILURE) as scratch:
@@ -95,7 +94,7 @@ def _failed(call: Run, error: str, trace: str, seconds: float = 0.0) -> Outcome:
 
 @contextmanager
 def _into_log() -> Iterator[None]:
-    """What a run prints goes to its log.txt alone."""
+    """Print to the run's log.txt only."""
     with open(os.devnull, "w") as sink, redirect_stdout(sink):
         try:
             yield

@@ -1,4 +1,4 @@
-"""A sweep before and after: what is done, what is left and what it costs; what has failed."""
+"""A sweep before and after: finished runs, runs to do and their cost; results and failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Plan:
-    """The runs of a sweep by what is to be done with them."""
+    """The runs of a sweep: done, to do, and refused."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = list(runs)
@@ -80,7 +80,7 @@ def _print_refused(plan: Plan, file: TextIO) -> None:
 
 
 def _lines(plan: Plan) -> list[list]:
-    """A line for each trainer; its time is what is left by what finished runs took, without encoding."""
+    """A line per trainer; its time is estimated from finished runs, without encoding."""
     known, done = known_seconds(plan.done), set(plan.done)
     counted: dict[str, Counter] = defaultdict(Counter)
     for run in plan.runs:
@@ -89,13 +89,7 @@ def _lines(plan: Plan) -> list[list]:
         seconds = known.get((run.trainer, run.dataset, run.shots)) or known.get((run.trainer,))
         counted[run.trainer].update({"to do": 1, "unknown": seconds is None, "seconds": seconds or 0})
     return [
-        [
-            name,
-            of["runs"],
-            of["done"],
-            of["to do"],
-            "not known yet" if of["unknown"] else _time(of["seconds"]),
-        ]
+        [name, of["runs"], of["done"], of["to do"], "not known yet" if of["unknown"] else _time(of["seconds"])]
         for name, of in counted.items()
     ]
 
@@ -130,7 +124,7 @@ def print_end(plan: Plan, outcomes: Sequence[Outcome]) -> None:
 
 
 def print_table(plan: Plan, outcomes: Sequence[Outcome], against: str) -> None:
-    """The results of this plan's runs, in its order; never what else lies in the folder of a run that was refused."""
+    """Print the results of this plan's runs, in its order; not those of other runs in the folders of refused ones."""
     stand_for = {call.folder for run in plan.done for call in run.calls()}
     stand_for |= {outcome.folder for outcome in outcomes if not outcome.error}
     folders = [call.folder for run in plan.runs for call in run.calls()]
@@ -142,6 +136,6 @@ def print_table(plan: Plan, outcomes: Sequence[Outcome], against: str) -> None:
     try:
         table = results_table(records, columns, against=against)
     except CcliError as error:
-        table = results_table(records, columns)  # which says by itself what is wrong, unless it is the difference
+        table = results_table(records, columns)  # raises by itself, unless only the difference was wrong
         print(f"warning: {error}; the table is without differences", file=sys.stderr)
     print(table)

@@ -329,7 +329,7 @@ def test_something_else_listens(monkeypatch):
         silent.bind(("0.0.0.0", 0))
         silent.listen()
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(CcliError, match=f"^no Ray cluster to be used at {address}: no answer in 3 s$"):
+        with pytest.raises(CcliError, match=f"^no usable Ray cluster at {address}: no answer in 3 s$"):
             cluster.connect(address, 1)
 
 
