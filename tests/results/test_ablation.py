@@ -10,6 +10,7 @@ import torch
 from helpers import ROOT, unit_rows
 from PIL import Image
 
+from ccli.cli import main as ccli
 from ccli.concepts.gallery import Concepts
 from ccli.datasets.scenes.classes import CLASSES
 from ccli.datasets.scenes.render import render
@@ -22,7 +23,6 @@ from ccli.inference.saving import save
 from ccli.methods.zero_shot import ZeroShot
 from ccli.results.ablation import ablation, ablation_table
 from ccli.results.records import write_record
-from experiments import ablation as ablation_script
 from experiments import concept_quality
 
 METHOD = {"SEED": 0, "CFG_NAME": "", "TRAINER": {"K": 3, "SOURCE": "visual"}, "FEATURES": {"K": 1}}
@@ -72,17 +72,15 @@ def test_what_is_no_ablation_is_refused():
         ablation([run(50, 1), run(50, 1) | {"shots": 1}], "rn50")
 
 
-def test_the_command_writes_table_and_figure(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_table_and_figure(tmp_path, capsys):
     for k, one in enumerate([run(60, 1), run(50, 1, K=10), run(10, 1, K=10) | {"shots": 1}]):
         write_record(tmp_path / str(k), one)
     shots = run(60, 1)["shots"]
-    monkeypatch.setattr(sys, "argv", ["ablation", str(tmp_path), "rn50", str(shots)])
-    assert ablation_script.main() == 0
+    assert ccli(["ablation", str(tmp_path), "rn50", str(shots)]) == 0
     assert "-10.00" in capsys.readouterr().out
     for suffix, start in (("pdf", b"%PDF"), ("png", b"\x89PNG")):
         assert (tmp_path / f"ablation_rn50_{shots}shots.{suffix}").read_bytes().startswith(start)
-    monkeypatch.setattr(sys, "argv", ["ablation", str(tmp_path), "vit_b16", "4"])
-    assert ablation_script.main() == 2 and "no run of the method" in capsys.readouterr().err
+    assert ccli(["ablation", str(tmp_path), "vit_b16", "4"]) == 2 and "no run of the method" in capsys.readouterr().err
 
 
 def test_words_are_true_of_the_very_pictures(few_pictures):
