@@ -7,8 +7,6 @@ This module lies outside ccli.commands because it can be imported where only the
 installed. Then it says so in one line.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from importlib import import_module

@@ -1,7 +1,5 @@
 """The one error type that users meet."""
 
-from __future__ import annotations
-
 import difflib
 import errno
 from collections.abc import Iterable, Iterator

@@ -7,8 +7,6 @@ that trainers and data sets register themselves. Its yaml files lie in PACKAGE/c
 imported that the variable does not name: a file that is read can never add to it.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import pkgutil

@@ -4,8 +4,6 @@ Every run of CFG with SHOTS below FOLDER is compared with the method's own runs 
 ablation_CFG_SHOTSshots.pdf and .png into the folder. scripts/ablation.sh makes the runs and calls this.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

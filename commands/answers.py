@@ -1,7 +1,5 @@
 """What a finished run says of pictures, as plain text, JSON or CSV."""
 
-from __future__ import annotations
-
 import argparse
 import csv
 import json

@@ -4,8 +4,6 @@ Files that are there are skipped and interrupted downloads are resumed, so repea
 in place. Archives are verified, unpacked and then deleted.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

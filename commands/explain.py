@@ -3,8 +3,6 @@
 The terms of each label add up to its logit. Each concept is listed with the training pictures behind it.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from typing import Any

@@ -1,7 +1,5 @@
 """Write a finished run's classifier as an ONNX model, and with the image tower as another; both are checked."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from ccli.commands.answers import load

@@ -1,7 +1,5 @@
 """CoOp's way to average over seeds: read the accuracy from each seed's log.txt."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

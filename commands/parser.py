@@ -1,7 +1,5 @@
 """An argument parser for all commands. Nothing heavy is imported: --help and wrong arguments are answered at once."""
 
-from __future__ import annotations
-
 import argparse
 from typing import NoReturn
 

@@ -1,7 +1,5 @@
 """The pictures that a command line names: files, and folders that are searched."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator, Sequence

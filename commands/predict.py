@@ -4,8 +4,6 @@ Needs only the run's folder. Pictures are read one after another, in any number.
 stderr; the others go on, and the exit status is 1.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from ccli.commands.answers import load, write_all

@@ -3,8 +3,6 @@
 With --concepts, a page on the concepts of one run of CCLI instead.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

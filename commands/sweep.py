@@ -6,8 +6,6 @@ folder holds the result of another run) and does not stop the others. The same c
 repeats failed runs.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

@@ -3,8 +3,6 @@
 Imports nothing but the standard library, numpy and ccli, so it reads the runs of any machine.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -4,8 +4,6 @@ Options are merged in this order: the data set's yaml, the trainer's yaml, flags
 result.json into --output-dir, and so does an evaluation. The same command resumes an interrupted run.
 """
 
-from __future__ import annotations
-
 import threading
 
 from ccli.commands.parser import Parser

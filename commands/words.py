@@ -8,8 +8,6 @@ continues a word. Distances are usually far above those between words (printed f
 vocabulary is near, and the vectors cannot be read as words. After CoOp's script (Zhou et al., IJCV 2022).
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -4,8 +4,6 @@
 versions have 60 test images per class and are for evaluation only. Made on first use, always the same.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

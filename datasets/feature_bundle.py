@@ -1,7 +1,5 @@
 """FeatureBundle: a data set whose images are already features, in one `.npz` (see `ccli.features.bundles`)."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Folder: a user's own images in one folder per class, as DATASETS.md describes it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY

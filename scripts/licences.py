@@ -4,8 +4,6 @@
 .venv/bin/python scripts/licences.py --check    # only says whether the file is as it would be written
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from importlib import metadata

@@ -10,8 +10,6 @@ shots and on a folder of pictures, and digests of the estimator's probabilities 
 store of its own.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json

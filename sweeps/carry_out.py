@@ -1,7 +1,5 @@
 """Carrying out the runs of a sweep, in local processes or on a Ray cluster, with a progress bar."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator, Sequence

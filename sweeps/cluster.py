@@ -4,8 +4,6 @@ The nodes must see the environment, the data, the feature store and the output f
 shared file system.
 """
 
-from __future__ import annotations
-
 import os
 import secrets
 import socket

@@ -1,7 +1,5 @@
 """The configuration of one run: defaults, yaml files, flags and KEY VALUE pairs, checked and merged."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import pkgutil

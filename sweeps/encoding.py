@@ -1,7 +1,5 @@
 """Which images the runs of a sweep still have to encode."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from contextlib import redirect_stdout

@@ -1,7 +1,5 @@
 """One run of a sweep, in this process: as train.py would do it, with a failure kept in the run's folder."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time

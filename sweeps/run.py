@@ -1,7 +1,5 @@
 """One run: its command line, and training or evaluation from it."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

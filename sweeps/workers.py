@@ -1,7 +1,5 @@
 """Processes that carry out runs one after another, each with its features loaded once."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -4,8 +4,6 @@ Each is forked from a server (multiprocessing's) that has imported what the comm
 Tests of how a process starts, or of its threads, start an interpreter instead.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import runpy

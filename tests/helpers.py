@@ -1,7 +1,5 @@
 """What several test files share: small bundles, and train.py in this process and in another one."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import io

@@ -1,7 +1,5 @@
 """Folders of pictures as people keep them, and the data set that is made of one."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Real pictures without a network: tiles of the photographs that scikit-image and scikit-learn come with."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The official trees of the 15 benchmarks in miniature: their folders and kinds of file names, generated images."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

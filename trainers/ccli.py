@@ -1,7 +1,5 @@
 """CCLI: Cross-Modal Concept Learning and Inference (Zhang, Zhang, Tang, He; arXiv 2307.15460)."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 
 import torch

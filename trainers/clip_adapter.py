@@ -1,7 +1,5 @@
 """CLIPAdapter: a small network on image features, blended with them (Gao et al., IJCV 2023)."""
 
-from __future__ import annotations
-
 import torch
 from dassl.engine import TRAINER_REGISTRY
 

@@ -1,7 +1,5 @@
 """CoOp: learned context words in front of the class names (Zhou et al., IJCV 2022)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """GDA: a Gaussian discriminant beside zero-shot, without training (Wang et al., ICLR 2024)."""
 
-from __future__ import annotations
-
 import torch
 from dassl.engine import TRAINER_REGISTRY
 

@@ -1,7 +1,5 @@
 """LinearProbe: logistic regression on image features (Radford et al., 2021; C as in CoOp's lpclip)."""
 
-from __future__ import annotations
-
 import torch
 from dassl.engine import TRAINER_REGISTRY
 

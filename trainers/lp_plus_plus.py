@@ -1,7 +1,5 @@
 """LPPlusPlus: a linear probe beside class-wise weights of the text logits (LP++; Huang et al., CVPR 2024)."""
 
-from __future__ import annotations
-
 import torch
 from dassl.engine import TRAINER_REGISTRY
 

@@ -1,7 +1,5 @@
 """TaskRes: a residual on the class text features (Yu et al., CVPR 2023)."""
 
-from __future__ import annotations
-
 import torch
 from dassl.engine import TRAINER_REGISTRY
 

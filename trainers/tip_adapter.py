@@ -1,7 +1,5 @@
 """TipAdapter and TipAdapterF: a cache of the shots beside zero-shot, fixed or trained (Zhang et al., ECCV 2022)."""
 
-from __future__ import annotations
-
 import torch
 from dassl.engine import TRAINER_REGISTRY
 

@@ -1,7 +1,5 @@
 """ZeroshotCLIP: class text features, no training."""
 
-from __future__ import annotations
-
 import torch
 from dassl.engine import TRAINER_REGISTRY
 

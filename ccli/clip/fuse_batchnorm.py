@@ -4,8 +4,6 @@ Each batch norm that follows a convolution is multiplied into it (it is constant
 are stored channels last. On two cores RN50 becomes about 3 times as fast in float32.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval

@@ -4,8 +4,6 @@ Nothing of the model is loaded until something has to be encoded: the feature st
 (its fingerprint, its preprocessing, its logit scale) are answered from its files.
 """
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import torch

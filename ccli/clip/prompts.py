@@ -9,8 +9,6 @@ Sources, each string as published there:
   that CoOp's `ZeroshotCLIP2` and Tip-Adapter (Zhang et al., ECCV 2022) use on ImageNet.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from importlib.resources import files
 

@@ -5,8 +5,6 @@ of them, in every layer, and the others need only their keys and values. Feature
 `TextTower` on each whole prompt, to rounding.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -3,8 +3,6 @@
 On some machines a row's last bits depend on the shape of its batch; here that follows from the text's own length.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch

@@ -4,8 +4,6 @@ The mask is causal: a token sees itself and what precedes it. Features are read 
 follows it can be cut off without changing them.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

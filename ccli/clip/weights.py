@@ -1,7 +1,5 @@
 """The weights that a backbone's name stands for, and the facts that the feature store needs to know of them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """Visual concepts: counterparts of text concepts in the training images."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """Distinctiveness: how well a concept separates the classes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

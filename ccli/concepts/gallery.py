@@ -1,7 +1,5 @@
 """A classifier's concepts for people to look at: names, how distinctive they are, the images behind them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

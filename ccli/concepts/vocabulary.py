@@ -4,8 +4,6 @@ A vocabulary file is UTF-8 text with one concept per line. A line such as `[colo
 with `#` is a comment, and blank lines are ignored.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

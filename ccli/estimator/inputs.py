@@ -1,7 +1,5 @@
 """Checks of the estimator's arguments: features, paths, class texts, concepts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from numbers import Integral, Real
 from pathlib import Path

@@ -7,8 +7,6 @@
 Rows are stored as float16 and read as float32, normalised again.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

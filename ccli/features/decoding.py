@@ -1,7 +1,5 @@
 """Picture files, decoded to RGB in one of two ways: as benchmarks are read, or as a person sees a photo."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import re

@@ -1,7 +1,5 @@
 """From images and texts to features: each is encoded once by a frozen model and kept in the store."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

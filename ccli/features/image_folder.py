@@ -3,8 +3,6 @@
 Two layouts: ROOT/train/CLASS, ROOT/test/CLASS and perhaps ROOT/val/CLASS, or ROOT/CLASS alone.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from functools import lru_cache

@@ -5,8 +5,6 @@ nothing has to be read to know that they are there. Other pictures are known by 
 digests are rows of the store themselves, under path, size and time of change: a file is read again when it changed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Independent work in threads, with results in order."""
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

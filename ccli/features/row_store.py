@@ -6,8 +6,6 @@ block is written beside its place and moved there, so no half-written block is e
 and nothing is unpickled. A lock keeps two processes from encoding the same rows; readers do not need it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Files that are written whole or not at all, and folders that one process at a time works in."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time

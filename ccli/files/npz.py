@@ -1,7 +1,5 @@
 """What an .npz declares, checked against what it holds before numpy makes room for it."""
 
-from __future__ import annotations
-
 import zipfile
 from math import prod
 from pathlib import Path

@@ -1,7 +1,5 @@
 """JSON of a file that may be damaged: whatever is wrong with it is a ValueError."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

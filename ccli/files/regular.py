@@ -1,7 +1,5 @@
 """Refuse paths that are not regular files: reading a pipe may wait forever, and a device may have no end."""
 
-from __future__ import annotations
-
 import os
 import stat
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Files that show when a bit of them has changed: JSON with a digest of itself, and zip archives."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import re

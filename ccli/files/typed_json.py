@@ -1,7 +1,5 @@
 """What msgspec finds wrong with the fields of a JSON object, in words for a user."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Batches of stored features for training: order and views are functions of (seed, epoch), so runs can be resumed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -7,8 +7,6 @@ Networks, ICML 2017). Labels are smoothed as in Platt's method (1999), so that a
 model certain.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The loss that gradient methods minimise: the head's own, or the cross-entropy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

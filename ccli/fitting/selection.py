@@ -5,8 +5,6 @@ without one, the constants), "fixed" (always the constants), "paper" (the test s
 tables).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Training a head on feature batches: the loop of Dassl's hooks as one function, for fits inside a selection."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

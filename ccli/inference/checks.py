@@ -1,7 +1,5 @@
 """What must hold in a classifier's files before anything is built from them. Each check raises ValueError."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import torch

@@ -1,7 +1,5 @@
 """A trained classifier in use: probabilities of new features or pictures, and the reasons for them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property

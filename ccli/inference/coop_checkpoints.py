@@ -5,8 +5,6 @@ and scheduler, and the state_dict of its prompt learner: `ctx` is the learned co
 are embeddings of that run's class names.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

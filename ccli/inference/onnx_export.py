@@ -8,8 +8,6 @@ stay outside, scaling, mean and deviation are inside. Everything is in float32, 
 free. What is written is first run by onnxruntime and compared with PyTorch.
 """
 
-from __future__ import annotations
-
 import copy
 import io
 import json

@@ -5,8 +5,6 @@ of itself, which those of older versions lack. Nothing is unpickled. The head is
 plugin that the user has named (ccli.plugins); no file can have another module imported.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import pkgutil

@@ -4,8 +4,6 @@ Cross-Modal Concept Learning and Inference (Zhang, Zhang, Tang, He; arXiv 2307.1
 `choose_alpha` weighs its network on held-out images, and `describe` gives its concepts for people to look at.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real

@@ -7,8 +7,6 @@ has one after the first), ratio 0.2 on every data set (the paper searches it), f
 feature is normalised; A(c f) = c A(f) for c > 0, so unit features give the same logits.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 from torch.nn import functional as F

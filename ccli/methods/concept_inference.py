@@ -8,8 +8,6 @@ space, fitted by penalised maximum likelihood: a maximum a posteriori estimate w
 concepts.
 """
 
-from __future__ import annotations
-
 import inspect
 
 import torch

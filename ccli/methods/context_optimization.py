@@ -7,8 +7,6 @@ class, random or from words, and the name after, within or before the context. I
 The prefix that all prompts share, such as a shared context before the name, goes through the text tower once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

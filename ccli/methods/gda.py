@@ -12,8 +12,6 @@ Their b also has log(1/N), the prior. It is the same for all classes, so that no
 out: the discriminant is then exactly zero where S is.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -6,8 +6,6 @@ an L2 penalty ||W||^2 / (2 C) and C found on validation. CoOp's features are as 
 unit rows with s^2 C, so that the same search, over 12 powers of ten, covers both.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 

@@ -16,8 +16,6 @@ and in no formula of the paper's model:
 - Its classifier has a bias, which starts at random: left out, the logits are the paper's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

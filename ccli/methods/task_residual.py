@@ -8,8 +8,6 @@ average an ensemble's text features before any normalisation; here text_norms is
 of unit features, which for a single template is the same.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

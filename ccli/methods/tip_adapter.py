@@ -11,8 +11,6 @@ decay of 0.01), batches of 256, cosine per step, at beta 1. It keeps the epoch t
 the better of that and of the searched (beta, alpha); nothing here does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 

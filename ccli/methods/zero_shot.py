@@ -1,7 +1,5 @@
 """Zero-shot CLIP: images against class texts (Radford et al., 2021)."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -1,7 +1,5 @@
 """The contribution of each part of a method: runs with other options, compared with the method's own."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Records sorted into the cells of a table (rows, data sets with shots, seeds), and means over several columns."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from fractions import Fraction

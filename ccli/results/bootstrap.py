@@ -1,7 +1,5 @@
 """The standard error of a difference between two methods, over test images and over draws of shots."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

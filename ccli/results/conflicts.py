@@ -1,7 +1,5 @@
 """Records that one cell of a table cannot hold together: a mean is over runs that differ in nothing but the seed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from ccli.errors import CcliError

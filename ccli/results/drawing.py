@@ -5,8 +5,6 @@ markers, and the colours stand out on white and on black. Texts are data (names 
 read as mathematics.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Sequence

@@ -6,8 +6,6 @@ options of MAY_DIFFER, each for the reason before it, and those in another train
 TRAINER.GDA.WEIGHT in a run of CCLI. Other trainers than the built-in ones may read any option but those without effect.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from fnmatch import fnmatchcase

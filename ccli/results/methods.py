@@ -1,7 +1,5 @@
 """What is known of each built-in method: tables, figures, sweeps and trainers all ask here."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

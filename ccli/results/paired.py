@@ -18,8 +18,6 @@ classification learning algorithms, Neural Computation 10 (1998); S. Holm, Scand
 Runs, and tests of a source's runs on other data sets (records with `trained_on`), are never mixed in one comparison.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from fractions import Fraction

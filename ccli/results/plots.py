@@ -1,7 +1,5 @@
 """Figures from records: accuracy against shots, as in CoOp's and Tip-Adapter's papers, and accuracy against time."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence

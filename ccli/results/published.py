@@ -1,7 +1,5 @@
 """Published numbers, shown beside our own: a CSV with dataset, trainer, backbone, shots and accuracy (percent)."""
 
-from __future__ import annotations
-
 import csv
 from fractions import Fraction
 from pathlib import Path

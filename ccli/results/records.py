@@ -9,8 +9,6 @@ seed, protocol, selected_by and hyper_parameters are those of the run.
 A run that failed in a sweep leaves its traceback, `failed.txt`, instead; the next attempt removes it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

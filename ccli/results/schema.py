@@ -1,7 +1,5 @@
 """The fields of a run's record, their types and limits, and a check in words."""
 
-from __future__ import annotations
-
 import math
 import sys
 from typing import Annotated, Any, Literal, get_args

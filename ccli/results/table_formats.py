@@ -1,7 +1,5 @@
 """Tables as text for reading (github, simple, latex) and as data (csv, json)."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

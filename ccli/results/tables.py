@@ -1,7 +1,5 @@
 """Tables from the records of finished runs, always from correct/total and never from a rounded line."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Choose the few shots from a pool: the published draw, a published list of picks, half of the classes."""
 
-from __future__ import annotations
-
 import json
 import math
 import random

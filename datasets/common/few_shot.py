@@ -1,7 +1,5 @@
 """The base of the few-shot data sets: the folder, the draw, base and new classes, and errors that name the repair."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from pathlib import Path

@@ -3,8 +3,6 @@
 {"names": {"FOLDER": "display name"}, "templates": ["a photo of a {}, a kind of shoe."]}
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

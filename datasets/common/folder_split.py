@@ -1,7 +1,5 @@
 """The split of an image folder without one: made once, written beside the images in CoOp's format, and read later."""
 
-from __future__ import annotations
-
 import json
 import math
 import random

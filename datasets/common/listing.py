@@ -1,7 +1,5 @@
 """List images in one folder per class, with a cache: a million files are listed without a look at any of them."""
 
-from __future__ import annotations
-
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor

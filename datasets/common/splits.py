@@ -1,7 +1,5 @@
 """Split files: the images of a data set for training, validation and test, and their classes."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Data sets whose classes are ImageNet's: folders named by synset, and the class names in classnames.txt."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

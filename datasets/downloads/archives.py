@@ -1,7 +1,5 @@
 """Unpacking: an archive is checked as a whole, written to a scratch folder, and moved into place when complete."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Compare a data set on the disk with the published numbers of classes and images, and open every image."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterator

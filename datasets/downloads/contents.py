@@ -1,7 +1,5 @@
 """Compare lists without a known checksum with the published ones, and find data sets with missing images."""
 
-from __future__ import annotations
-
 import importlib
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One file from one of its addresses: resumed where it stopped, checked before it gets its name."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

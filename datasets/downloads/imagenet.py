@@ -1,7 +1,5 @@
 """ImageNet's images/train and images/val, unpacked from the three archives that users download themselves."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Download and lay out one data set as CoOp does; existing parts are skipped."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """List the files of an archive before anything is written, and refuse harmful ones."""
 
-from __future__ import annotations
-
 import re
 import stat
 import tarfile

@@ -1,7 +1,5 @@
 """The table of data sets that can be downloaded: sources.yaml."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import msgspec

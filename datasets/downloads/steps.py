@@ -1,7 +1,5 @@
 """What fills a data set's folder: the kinds of step, as sources.yaml has them, and whether one is done."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import msgspec

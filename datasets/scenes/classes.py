@@ -1,7 +1,5 @@
 """The classes of concept_shapes: combinations of a colour, a texture and a shape; their names leave one unsaid."""
 
-from __future__ import annotations
-
 import itertools
 import random
 

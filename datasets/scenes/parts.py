@@ -4,8 +4,6 @@ Every table maps a part to its words. Shapes are outlines in the unit square [-1
 backgrounds are functions of pixel coordinates.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 COLOURS = {  # name: (RGB, words)

@@ -1,7 +1,5 @@
 """Random scenes of a given class, and the random parts of any scene."""
 
-from __future__ import annotations
-
 import zlib
 from dataclasses import replace
 

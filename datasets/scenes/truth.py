@@ -1,7 +1,5 @@
 """The words that are true of each image of concept_shapes, found by drawing the image again."""
 
-from __future__ import annotations
-
 from functools import cache
 
 from ccli.datasets.scenes.classes import CLASSES

@@ -1,7 +1,5 @@
 """The words that are true of a scene, and their kinds."""
 
-from __future__ import annotations
-
 from ccli.datasets.scenes.parts import (
     ATTACHED,
     BACKGROUNDS,

@@ -1,7 +1,5 @@
 """Captioned scenes to train demo-clip: random scenes without the classes of concept_shapes, and their captions."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ccli.datasets.scenes.classes import CLASSES

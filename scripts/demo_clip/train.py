@@ -8,8 +8,6 @@ is striped."): all words that are true of a scene against all that are not. Writ
 prints one log line.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """Degenerate few-shot problems as bundles, and every trainer to put them to."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Files whose code would make a folder, and the scripts of the root in this process."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -1,7 +1,5 @@
 """A tiny data set of generated images, a tiny trainer, and a configuration for both."""
 
-from __future__ import annotations
-
 import sys
 
 import numpy as np

@@ -1,7 +1,5 @@
 """FeatureTrainer: Dassl's hooks over stored features. A method adds check_cfg, make_head and little else."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path

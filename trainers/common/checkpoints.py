@@ -1,7 +1,5 @@
 """Reading a run's folder: checkpoint, classes and options, and whether it can be evaluated. Nothing is unpickled."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Options that no trainer can work with, refused before anything is loaded."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from ccli.clip.model import PRECISIONS

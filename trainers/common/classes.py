@@ -1,7 +1,5 @@
 """The classes of a data set, and their columns in a model's logits."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import torch

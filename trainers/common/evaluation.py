@@ -1,7 +1,5 @@
 """Testing a head: the one just trained, or one loaded from the folder of a finished run."""
 
-from __future__ import annotations
-
 import time
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where a trainer's features come from: a feature bundle, or images through the feature store."""
 
-from __future__ import annotations
-
 import io
 import os
 from contextlib import redirect_stdout

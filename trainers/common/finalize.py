@@ -1,7 +1,5 @@
 """The end of a run: calibrated probabilities, and a classifier to use."""
 
-from __future__ import annotations
-
 import os
 from array import array
 

@@ -1,7 +1,5 @@
 """Methods that train a head by gradient, and choose after how many epochs to stop by the run's protocol."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

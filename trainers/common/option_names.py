@@ -1,7 +1,5 @@
 """Options in messages: the library names its own arguments, and users set options."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields

@@ -1,7 +1,5 @@
 """A run's options as a record keeps them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from functools import lru_cache

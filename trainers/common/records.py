@@ -1,7 +1,5 @@
 """What a record says: of the run that was trained here, or of a finished one that was tested here."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 
 import torch

@@ -20,8 +20,6 @@ these concepts that the image has less of than images on average, "others": (how
 sum of their values)}; values, others, zero_shot, class_texts and constant add up to total.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the page shows of a run, as `ccli.pages.concepts.render_concepts` takes it."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What numbers are made of, as the page has it: sums, the strongest concepts one by one, and the others as one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Small pictures as data URIs: JPEG, upright, on white, within a budget of characters."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Sequence

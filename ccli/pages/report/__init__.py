@@ -1,7 +1,5 @@
 """One self-contained page about finished runs: nothing in it is fetched, and the same records give the same bytes."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Sequence

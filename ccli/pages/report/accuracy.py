@@ -1,7 +1,5 @@
 """The page's tables of accuracies and its table of paired tests."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Per-class accuracy and confusion of every run, as the data that page.js draws the chosen one from."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Sequence

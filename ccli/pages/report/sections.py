@@ -1,7 +1,5 @@
 """What stands in the page beside tables and figures: time, chosen hyper-parameters, environment, as grids of text."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A figure as SVG that can stand in a page: lines and text in the page's colour, ids that no other figure has."""
 
-from __future__ import annotations
-
 import io
 import re
 from xml.etree import ElementTree
