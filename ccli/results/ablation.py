@@ -9,7 +9,7 @@ from ccli.errors import CcliError
 from ccli.results.drawing import clean, style
 from ccli.results.methods import METHODS, OURS
 from ccli.results.records import leaves
-from ccli.results.tables import mean_std
+from ccli.results.tables import mean_std, points_above
 
 ASIDE = ("SEED", "CFG_NAME")  # options that do not belong to a method
 
@@ -84,9 +84,7 @@ def _options(record: dict[str, Any]) -> dict[str, Any]:
 def _line(keys: Sequence[str], values: Sequence[str], found: dict[int, Fraction], base: dict | None) -> AblationLine:
     mean, std = mean_std(float(100 * value) for value in found.values())
     std = std if len(found) > 1 else 0.0
-    difference = None
-    if base is not None:
-        difference = float(100 * sum(found[seed] - base[seed] for seed in found) / len(found))
+    difference = None if base is None else points_above(found, base)[0]
     return AblationLine(", ".join(keys), ", ".join(values), mean, std, len(found), difference)
 
 

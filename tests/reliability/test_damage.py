@@ -16,7 +16,8 @@ from PIL import Image
 from ccli.clip.model import FrozenClip
 from ccli.errors import CcliError, of_the_disk
 from ccli.features.encoder import FeatureEncoder
-from ccli.files.sealed_json import check_archive, check_seal, sealed
+from ccli.files.safe_load import check_archive
+from ccli.files.sealed_json import check_seal, sealed
 from ccli.results.records import find_records, is_done, read_record, write_record
 from ccli.trainers.common.checkpoints import read_checkpoint, write_run
 

@@ -44,31 +44,21 @@ def accuracy_tables(
 
 
 def _shown(name: str, table: Table) -> AccuracyTable:
+    averages_first = sorted(table.blocks, key=lambda block: not block[1][0].tasks[0].aggregate)
     blocks = []
-    averages_first = sorted(table.lines, key=lambda line: not line.tasks[0].aggregate)
-    for labels in dict.fromkeys(line.labels for line in averages_first):
-        lines = [
-            (line.name, [_cell(cell, table.against) for cell in line.cells])
-            for line in table.lines
-            if line.labels == labels
-        ]
-        lines += [(line.name, [_gain(cell) for cell in line.cells]) for line in table.gains if line.labels == labels]
-        blocks.append((", ".join(labels), lines))
+    for labels, lines, gains in averages_first:
+        shown = [(line.name, [_cell(cell, table.against) for cell in line.cells]) for line in lines + gains]
+        blocks.append((", ".join(labels), shown))
     return AccuracyTable(name, ["method", *table.columns], blocks)
 
 
-def _cell(cell: Cell | None, against: str) -> CellText:
-    text = mean_text(cell, HTML)
+def _cell(cell: Cell | Gain | None, against: str) -> CellText:
     if cell is None:
-        return CellText(text)
-    difference = [f"{HTML.signed.format(cell.difference)} to {against}"] if cell.difference is not None else []
-    return CellText(text, cell.best, ", ".join([*few_seeds(cell), *difference]))
-
-
-def _gain(gain: Gain | None) -> CellText:
-    if gain is None:
         return CellText(HTML.missing)
-    return CellText(HTML.signed.format(gain.difference), note=", ".join([gain.other, *few_seeds(gain)]))
+    if isinstance(cell, Gain):
+        return CellText(HTML.signed.format(cell.difference), note=", ".join([cell.other, *few_seeds(cell)]))
+    difference = [f"{HTML.signed.format(cell.difference)} to {against}"] if cell.difference is not None else []
+    return CellText(mean_text(cell, HTML), cell.best, ", ".join([*few_seeds(cell), *difference]))
 
 
 def paired_grid(tests: Sequence[PairedTest]) -> Grid:
