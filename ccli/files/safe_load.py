@@ -4,8 +4,6 @@ Dassl's warm-up keeps the scheduler that follows it, and so the optimizer, as pi
 is given classes that do nothing in their place, and every other class is refused.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import zipfile
@@ -52,9 +50,6 @@ def why_refused(error: Exception) -> str:
 
 class _Nothing:
     """Takes the place of an object: it is given that object's contents and keeps none of them."""
-
-    def __new__(cls, *_: object) -> _Nothing:
-        return super().__new__(cls)
 
     def __init__(self, *_: object):
         pass

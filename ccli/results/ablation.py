@@ -56,20 +56,18 @@ def ablation(records: Iterable[dict[str, Any]], cfg: str) -> list[AblationLine]:
     lines = []
     for keys, values in groups.items():
         lines.append(_line(keys, [str(default[key]) for key in keys], base, None))
-        lines += [_line(keys, chosen, values[chosen], base) for chosen in sorted(values, key=_by_number)]
+        lines += [
+            _line(keys, chosen, values[chosen], base) for chosen in sorted(values, key=lambda v: [*map(_by_number, v)])
+        ]
     return lines
 
 
-def _by_number(values: Sequence[str]) -> list[tuple[float, str]]:
+def _by_number(value: str) -> tuple[float, str]:
     """A sort key: numbers by size, before words."""
-
-    def number(value: str) -> float:
-        try:
-            return float(value)
-        except ValueError:
-            return float("inf")
-
-    return [(number(value), value) for value in values]
+    try:
+        return float(value), value
+    except ValueError:
+        return float("inf"), value
 
 
 def _share(record: dict[str, Any]) -> Fraction:

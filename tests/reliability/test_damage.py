@@ -107,7 +107,7 @@ def test_a_full_disk_in_a_write_names_the_file(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_text", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(CcliError, match=r"cannot write .*/run.json \(No space left on device\); make room") as error:
         write_run(tmp_path, [], [], {})
     assert error.value.__cause__.filename == str(tmp_path / "run.json") and os.listdir(tmp_path) == []
