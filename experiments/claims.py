@@ -15,9 +15,9 @@ import numpy as np
 
 from benchmarks.console import parser, table
 from ccli.errors import CcliError
-from ccli.results.bootstrap import Difference, difference
 from ccli.results.methods import OURS, ZERO_SHOT, method_order
 from ccli.results.records import find_records
+from experiments.bootstrap import Difference, difference
 
 Cells = dict[tuple[str, int], dict[str, list[dict[str, Any]]]]  # (data set, shots) -> trainer -> records
 

@@ -31,15 +31,28 @@ def moved_into_place(target: Path) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)
 
 
-def write_whole(target: Path, content: str | bytes) -> None:
-    """Write a file atomically; its folder is made if absent. Raises CcliError where the disk refuses."""
+def write_whole(target: Path, content: str | bytes, durable: bool = False) -> None:
+    """Write a file atomically; its folder is made if absent. Raises CcliError where the disk refuses.
+
+    Args:
+        durable: whether it must be there, and whole, after a power cut.
+    """
     with os_errors(f"cannot write {target}", "make room or choose another folder"):
         target.parent.mkdir(parents=True, exist_ok=True)
         with moved_into_place(target) as scratch:
-            if isinstance(content, bytes):
-                scratch.write_bytes(content)
-            else:
-                scratch.write_text(content, encoding="utf-8")
+            scratch.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+            if durable:
+                _sync(scratch)
+        if durable and os.name == "posix":  # only POSIX can open a folder, to make its new entry durable
+            _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -4,16 +4,16 @@ Dassl's warm-up keeps the scheduler that follows it, and so the optimizer, as pi
 is given classes that do nothing in their place, and every other class is refused.
 """
 
-from __future__ import annotations
-
 import io
 import re
+import zipfile
 from pathlib import Path
 
 import torch
 
 from ccli.errors import first_line
-from ccli.files.sealed_json import check_archive
+
+_FOLDER = 0x10  # a zip entry's attribute: torch's reader would give what happens to be in memory for its content
 
 
 def load_checkpoint(path: Path) -> object:
@@ -28,6 +28,20 @@ def load_checkpoint(path: Path) -> object:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
+def check_archive(content: bytes) -> None:
+    """Raises ValueError where a zip archive, such as torch.save writes, is damaged: torch's reader does not check."""
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        return
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            folders = [entry.filename for entry in archive.infolist() if entry.external_attr & _FOLDER]
+            bad = archive.testzip() or "".join(folders[:1])
+    except Exception as error:  # damage shows itself in half a dozen types
+        raise ValueError(f"damaged ({error})") from error
+    if bad:
+        raise ValueError(f"damaged ({bad} is not as it was written)")
+
+
 def why_refused(error: Exception) -> str:
     """One line: the object that the file holds beside tensors and plain values, or the damage."""
     found = re.search(r"GLOBAL (\S+)", str(error))
@@ -36,9 +50,6 @@ def why_refused(error: Exception) -> str:
 
 class _Nothing:
     """Takes the place of an object: it is given that object's contents and keeps none of them."""
-
-    def __new__(cls, *_: object) -> _Nothing:
-        return super().__new__(cls)
 
     def __init__(self, *_: object):
         pass

@@ -1,17 +1,15 @@
-"""Files that show when a bit of them has changed: JSON with a digest of itself, and zip archives."""
+"""JSON files that may be damaged, and that show by a digest of themselves when a bit of them has changed."""
 
 import hashlib
-import io
+import json
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
-from ccli.files.plain_json import loads
 from ccli.files.regular import refuse_special
 
 FIELD = "digest"
-_FOLDER = 0x10  # an entry's attribute: torch's reader would give what happens to be in memory for its content
+DEEPEST = 100  # lists and dicts within one another
 _MARK = f',\n"{FIELD}": "'
 _TAIL = re.compile(r'": "[0-9a-f]{64}"\n}\n\Z')  # one changed bit leaves the mark or the tail as they were
 
@@ -43,18 +41,31 @@ def read_sealed(path: Path) -> Any:
     return loads(text)
 
 
-def check_archive(content: bytes) -> None:
-    """Raises ValueError where a zip archive, such as torch.save writes, is damaged: torch's reader does not check."""
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        return
+def loads(text: str) -> Any:
+    """As json.loads, without NaN and Infinity.
+
+    Raises:
+        ValueError: the text is not JSON, or is nested deeper than DEEPEST.
+    """
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            folders = [entry.filename for entry in archive.infolist() if entry.external_attr & _FOLDER]
-            bad = archive.testzip() or "".join(folders[:1])
-    except Exception as error:  # damage shows itself in half a dozen types
-        raise ValueError(f"damaged ({error})") from error
-    if bad:
-        raise ValueError(f"damaged ({bad} is not as it was written)")
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    _check_depth(value, DEEPEST)
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _check_depth(value: Any, left: int) -> None:
+    if not isinstance(value, list | dict):
+        return
+    if not left:
+        raise ValueError("it is nested too deep")
+    for one in value.values() if isinstance(value, dict) else value:
+        _check_depth(one, left - 1)
 
 
 def _sha256(text: str) -> str:

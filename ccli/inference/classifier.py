@@ -123,10 +123,8 @@ class Classifier:
             CcliError: the classifier has no named concepts.
         """
         if self.concepts is None or not isinstance(self.head, ConceptInference):
-            raise CcliError(
-                f"a run of {self.method} has no concepts to explain by; "
-                "explanations need a CCLI run whose source of vectors is visual or text"
-            )
+            need = "explanations need a CCLI run whose source of vectors is visual or text"
+            raise CcliError(f"a run of {self.method} has no concepts to explain by; {need}")
         found = explain(self.head, self.concepts.rows.to(self.device), f.to(self.device), direction.to(self.device))
         return Parts(*(x.cpu() for x in vars(found).values()))
 
@@ -161,9 +159,8 @@ class Classifier:
             parts = self.explain_features(self.prototypes[[label]], direction - 1 / count).row(0)
             return reasons(name, parts, self.concepts, most_for, most_against)
         other = self.label(against)
-        two = self.explain_features(
-            self.prototypes[[label, other]], (direction - torch.eye(count)[[other]]).repeat(2, 1)
-        )
+        direction = (direction - torch.eye(count)[[other]]).repeat(2, 1)
+        two = self.explain_features(self.prototypes[[label, other]], direction)
         return reasons(f"{name} against {against}", two.row(0) - two.row(1), self.concepts, most_for, most_against)
 
     def label(self, name: str) -> int:

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from ccli import __version__
 from ccli.clip.model import FrozenClip
-from ccli.errors import CcliError, first_line
+from ccli.errors import CcliError, first_line, os_errors
 from ccli.features.crops import normalised
 from ccli.features.encoder import encoder_of
 from ccli.features.task import unit
@@ -80,9 +80,9 @@ def export(classifier: Classifier, path: str | Path, image_tower: bool | None = 
         raise CcliError(f"{path}: an exported model is a file whose name ends in .onnx, such as model.onnx")
     _refuse_without_packages()
     with_tower = classifier.images is not None if image_tower is None else image_tower
-    clip = _clip(classifier) if with_tower else None
+    clip = encoder_of(replace(classifier.image_spec, precision="fp32"), "cpu").clip if with_tower else None
     beside = path.with_suffix(".features.onnx") if with_tower else path
-    try:
+    with os_errors(f"cannot write {path}", "choose another place"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{path.name[:24]}.", dir=path.parent) as scratch:
             difference = _write_features(classifier, Path(scratch) / beside.name)
@@ -90,8 +90,6 @@ def export(classifier: Classifier, path: str | Path, image_tower: bool | None = 
                 difference = max(difference, _write_whole(classifier, clip, Path(scratch) / path.name))
             for file in sorted(Path(scratch).iterdir(), key=lambda file: file.suffix == ".onnx"):  # weights first
                 os.replace(file, path.parent / file.name)
-    except OSError as error:
-        raise CcliError(f"cannot write {path} ({error.strerror or error}); choose another place") from error
     return Exported(beside, path if with_tower else None, difference)
 
 
@@ -113,10 +111,9 @@ class OfPixels(nn.Module):
 
     def __init__(self, classifier: Classifier, clip: FrozenClip):
         super().__init__()
-        facts = clip.facts
         self.model, self.of_features = clip.model, OfFeatures(classifier)
-        self.register_buffer("mean", torch.tensor(facts.mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(facts.std).view(3, 1, 1))
+        self.register_buffer("mean", torch.tensor(clip.facts.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(clip.facts.std).view(3, 1, 1))
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = pixels.flatten(0, 1).permute(0, 3, 1, 2).float() / 255
@@ -156,11 +153,9 @@ def _write(module: nn.Module, example: torch.Tensor, name: str, metadata: dict[s
                 output_names=["logits", "probabilities"], dynamic_shapes=({0: torch.export.Dim("images")},),
             )  # fmt: skip
     except torch.onnx.OnnxExporterError as error:
-        what = "image tower cannot be exported" if name == "pixels" else "head cannot be exported"
-        remedy = "; export it without the tower" if name == "pixels" else ""
-        raise CcliError(
-            f"torch finds no form in ONNX: this {what} ({_short(error.__cause__ or error)}){remedy}"
-        ) from error
+        part, remedy = ("image tower", "; export it without the tower") if name == "pixels" else ("head", "")
+        why = f"this {part} cannot be exported ({_short(error.__cause__ or error)}){remedy}"
+        raise CcliError(f"torch finds no form in ONNX: {why}") from error
     for node in program.model.graph:
         node.metadata_props.clear()  # lines of source, with the places of files on this machine
     program.model.metadata_props.update(metadata)
@@ -212,8 +207,7 @@ def _metadata(classifier: Classifier, name: str) -> dict[str, str]:
         "ccli": __version__, "method": classifier.method, "input": name, "width": str(classifier.width),
         "classnames": json.dumps(classifier.classnames), "temperature": repr(float(classifier.temperature)),
     }  # fmt: skip
-    spec = classifier.images
-    if spec is None:
+    if (spec := classifier.images) is None:
         return found
     return found | {
         "backbone": _without_folder(spec.backbone), "weights": spec.weights, "crops": str(spec.crops),
@@ -225,11 +219,6 @@ def _without_folder(backbone: str) -> str:
     """A backbone's name; of a place on this machine only its last part."""
     name, at, place = backbone.rpartition("@")
     return name + at + Path(place).name if Path(place).is_absolute() else backbone
-
-
-def _clip(classifier: Classifier) -> FrozenClip:
-    """The model in float32 on the CPU."""
-    return encoder_of(replace(classifier.image_spec, precision="fp32"), "cpu").clip
 
 
 def _some_features(classifier: Classifier) -> list[torch.Tensor]:

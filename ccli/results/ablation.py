@@ -9,7 +9,7 @@ from ccli.errors import CcliError
 from ccli.results.drawing import clean, style
 from ccli.results.methods import METHODS, OURS
 from ccli.results.records import leaves
-from ccli.results.tables import mean_std
+from ccli.results.tables import mean_std, points_above
 
 ASIDE = ("SEED", "CFG_NAME")  # options that do not belong to a method
 
@@ -56,20 +56,18 @@ def ablation(records: Iterable[dict[str, Any]], cfg: str) -> list[AblationLine]:
     lines = []
     for keys, values in groups.items():
         lines.append(_line(keys, [str(default[key]) for key in keys], base, None))
-        lines += [_line(keys, chosen, values[chosen], base) for chosen in sorted(values, key=_by_number)]
+        lines += [
+            _line(keys, chosen, values[chosen], base) for chosen in sorted(values, key=lambda v: [*map(_by_number, v)])
+        ]
     return lines
 
 
-def _by_number(values: Sequence[str]) -> list[tuple[float, str]]:
+def _by_number(value: str) -> tuple[float, str]:
     """A sort key: numbers by size, before words."""
-
-    def number(value: str) -> float:
-        try:
-            return float(value)
-        except ValueError:
-            return float("inf")
-
-    return [(number(value), value) for value in values]
+    try:
+        return float(value), value
+    except ValueError:
+        return float("inf"), value
 
 
 def _share(record: dict[str, Any]) -> Fraction:
@@ -84,9 +82,7 @@ def _options(record: dict[str, Any]) -> dict[str, Any]:
 def _line(keys: Sequence[str], values: Sequence[str], found: dict[int, Fraction], base: dict | None) -> AblationLine:
     mean, std = mean_std(float(100 * value) for value in found.values())
     std = std if len(found) > 1 else 0.0
-    difference = None
-    if base is not None:
-        difference = float(100 * sum(found[seed] - base[seed] for seed in found) / len(found))
+    difference = None if base is None else points_above(found, base)[0]
     return AblationLine(", ".join(keys), ", ".join(values), mean, std, len(found), difference)
 
 

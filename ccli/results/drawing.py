@@ -68,18 +68,11 @@ def looks_of(rows: Iterable[Row]) -> dict[Row, Look]:
     return looks
 
 
-def _matplotlib():
-    try:
-        from matplotlib import figure, style
-    except ModuleNotFoundError as error:
-        raise CcliError(f"figures need matplotlib ({error.name} is missing); pip install matplotlib") from None
-    return figure, style
-
-
-def _new_axes(legend_lines: int):
+def _new_axes(rows: Sequence[Row]):
     """An empty figure with room for a legend below, and its axes."""
-    figure, _ = _matplotlib()
-    found = figure.Figure(figsize=(5.2, 3.7 + 0.22 * legend_lines), layout="constrained")
+    from matplotlib.figure import Figure
+
+    found = Figure(figsize=(5.2, 3.7 + 0.22 * math.ceil(len(rows) / 2)), layout="constrained")
     return found, found.add_subplot()
 
 
@@ -100,24 +93,22 @@ def clean(text: str, longest: int = 44) -> str:
     return f" {text}" if text.startswith("_") else text  # matplotlib takes such labels for hidden ones
 
 
-def curves(series: Series, title: str, looks: dict[Row, Look] | None = None):
+def curves(series: Series, title: str, looks: dict[Row, Look]):
     """Accuracy against shots: means over seeds, error bars of one sample standard deviation.
 
     Methods that take no shots are a star at 0 and a dashed line, as in the papers.
 
     Args:
         series: row -> shots -> accuracy of each seed, in percent.
-        title: what is shown.
-        looks: how rows are drawn; where left out, as if there were no other rows.
+        looks: how rows are drawn.
 
     Returns:
         a matplotlib Figure.
     """
     with style():
         names, rows = row_names(list(series)), sorted(series, key=_order)
-        looks = looks or looks_of(rows)
         places = _places({shots for row in rows if row.trainer != ZERO_SHOT for shots in series[row]})
-        found, axes = _new_axes(math.ceil(len(rows) / 2))
+        found, axes = _new_axes(rows)
         curved = [row for row in rows if row.trainer != ZERO_SHOT]
         for row in rows:
             look, label = looks[_untied(row)], clean(names[row])
@@ -152,15 +143,14 @@ def _draw_zero_shot(axes, values: Sequence[float], look: Look, label: str) -> No
     axes.plot([0], [mean], look.marker, color=look.colour, markerfacecolor=look.face, markersize=10, label=label)
 
 
-def against_time(series: Series, seconds: dict[tuple[Row, int], float], looks: dict[Row, Look] | None = None):
+def against_time(series: Series, seconds: dict[tuple[Row, int], float], looks: dict[Row, Look]):
     """Accuracy (mean over seeds) against the seconds that fitting and selecting took; a line runs along the shots.
 
     Marks grow with the shots. What took less than a millisecond stands at one.
 
     Args:
-        series: as for `curves`.
+        series, looks: as for `curves`.
         seconds: (row, shots) -> mean seconds; what is not in it is left out.
-        looks: as for `curves`.
 
     Returns:
         a matplotlib Figure.
@@ -169,9 +159,8 @@ def against_time(series: Series, seconds: dict[tuple[Row, int], float], looks: d
         from matplotlib import ticker
 
         rows = sorted((row for row in series if any((row, n) in seconds for n in series[row])), key=_order)
-        names, looks = row_names(rows), looks or looks_of(rows)
-        places = _places({n for row in rows for n in series[row]})
-        found, axes = _new_axes(math.ceil(len(rows) / 2))
+        names, places = row_names(rows), _places({n for row in rows for n in series[row]})
+        found, axes = _new_axes(rows)
         for row in rows:
             look, shots = looks[_untied(row)], [n for n in places if (row, n) in seconds]
             x = [max(seconds[row, n], SHORTEST) for n in shots]
@@ -193,5 +182,8 @@ def against_time(series: Series, seconds: dict[tuple[Row, int], float], looks: d
 
 def style():
     """A context in which figures have this project's style, whatever the user's is."""
-    _, matplotlib_style = _matplotlib()
-    return matplotlib_style.context(["default", RC])
+    try:
+        import matplotlib.style
+    except ModuleNotFoundError as error:
+        raise CcliError(f"figures need matplotlib ({error.name} is missing); pip install matplotlib") from None
+    return matplotlib.style.context(["default", RC])

@@ -21,7 +21,7 @@ from typing import Any
 
 from ccli import __version__
 from ccli.errors import CcliError, first_line, os_errors
-from ccli.files.atomic import moved_into_place
+from ccli.files.atomic import write_whole
 from ccli.files.regular import refuse_special
 from ccli.files.sealed_json import FIELD, read_sealed, sealed
 from ccli.results.schema import VERSION, record_problem
@@ -59,30 +59,11 @@ def write_record(folder: str | Path, record: dict[str, Any]) -> Path:
         CcliError: a field is missing, malformed, not finite or contradicts another, or the disk refuses.
     """
     record = {"version": VERSION, **record}
-    problem = record_problem(record)
-    if problem:
+    if problem := record_problem(record):
         raise CcliError(f"the record for {folder} {problem}; nothing was written")
-    text = _to_json(record)
     target = Path(folder) / RECORD
-    with os_errors(f"cannot write {target}", "free space or choose another folder"):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with moved_into_place(target) as scratch, open(scratch, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        _sync_folder(target.parent)
+    write_whole(target, _to_json(record), durable=True)
     return target
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in folder survive a power cut; only POSIX can open a folder to do so."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read_record(folder_or_file: str | Path) -> dict[str, Any]:

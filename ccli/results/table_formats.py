@@ -106,25 +106,18 @@ def results_table(
     return render(build_table(records, columns, against, published), fmt)
 
 
-def _cell_text(cell: Cell | None, style: Style) -> str:
-    """Such as "81.23 ± 0.50 (2 seeds)"."""
-    text = mean_text(cell, style)
+def _cell_text(cell: Cell | Gain | None, style: Style) -> str:
+    """Such as "81.23 ± 0.50 (2 seeds)", of a gain "+1.25 (TipAdapterF)" or "+1.25 (TipAdapterF, 2 seeds)"."""
     if cell is None:
-        return text
+        return style.missing
+    if isinstance(cell, Gain):
+        return with_notes(style.signed.format(cell.difference), [style.escape(cell.other), *few_seeds(cell)])
+    text = mean_text(cell, style)
     return with_notes(style.bold.format(text) if cell.best else text, few_seeds(cell))
 
 
-def _gain_text(gain: Gain | None, style: Style) -> str:
-    """Such as "+1.25 (TipAdapterF)", or "+1.25 (TipAdapterF, 2 seeds)"."""
-    if gain is None:
-        return style.missing
-    return with_notes(style.signed.format(gain.difference), [style.escape(gain.other), *few_seeds(gain)])
-
-
-def mean_text(cell: Cell | None, style: Style) -> str:
+def mean_text(cell: Cell, style: Style) -> str:
     """Such as "81.23 ± 0.50", or "81.23" for one seed."""
-    if cell is None:
-        return style.missing
     return f"{cell.mean:.2f}" if cell.seeds == 1 else f"{cell.mean:.2f} {style.plus_minus} {cell.std:.2f}"
 
 
@@ -140,11 +133,12 @@ def with_notes(text: str, notes: Sequence[str]) -> str:
 def _line_texts(line: Line, table: Table, style: Style) -> list[str]:
     texts = [*map(style.escape, (*line.labels, line.name))]
     own = line.row.trainer == table.against and line.row.protocol != PUBLISHED
+    empty = own or any(isinstance(cell, Gain) for cell in line.cells)
     for cell in line.cells:
         texts.append(_cell_text(cell, style))
         if table.against:
             known = cell is not None and cell.difference is not None
-            texts.append("" if own else style.signed.format(cell.difference) if known else style.missing)
+            texts.append("" if empty else style.signed.format(cell.difference) if known else style.missing)
     return texts
 
 
@@ -157,13 +151,8 @@ def _texts(table: Table, style: Style) -> tuple[list[str], Blocks]:
     heads = [style.escape(head) for head in table.heads]
     heads += [text for title in table.columns for text in (style.escape(title), *difference)]
     blocks = []
-    for labels in dict.fromkeys(line.labels for line in table.lines):
-        blocks.append([_line_texts(line, table, style) for line in table.lines if line.labels == labels])
-        gains = []
-        for line in (line for line in table.gains if line.labels == labels):
-            texts = [text for gain in line.cells for text in (_gain_text(gain, style), *("" for _ in difference))]
-            gains.append([*map(style.escape, (*line.labels, line.name)), *texts])
-        blocks += [gains] if gains else []
+    for _, lines, gains in table.blocks:
+        blocks += [[_line_texts(line, table, style) for line in some] for some in (lines, gains) if some]
     return heads, blocks
 
 

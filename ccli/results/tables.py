@@ -2,34 +2,18 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from ccli.errors import CcliError, nearest
-from ccli.results.aggregate import (  # fmt: skip
-    PAPER,
-    PUBLISHED,
-    Cells,
-    Row,
-    Task,
-    add_averages,
-    add_harmonic_means,
-    add_means,
-    add_published,
-    collect,
-    row_names,
-    rows_of,
-    source_first,
-    source_of,
-    targets_of,
-)
+from ccli.results import aggregate
+from ccli.results.aggregate import PAPER, PUBLISHED, Cells, Row, Task, row_names, rows_of, source_of
 from ccli.results.methods import OURS, method_order
 from ccli.results.published import Published
 from ccli.results.records import is_evaluation
 
-DAGGER = PAPER
-FOOTNOTE = f"{DAGGER} protocol paper: hyper-parameters chosen as the method's authors did, test set included."
+FOOTNOTE = f"{PAPER} protocol paper: hyper-parameters chosen as the method's authors did, test set included."
 PUBLISHED_NOTE = f"{PUBLISHED} published by a method's authors, with choices made on the test set; not run here."
 
 
@@ -44,16 +28,6 @@ class Cell(NamedTuple):
     difference: float | None  # percentage points above the table's `against`, over the seeds that both have
 
 
-class Line(NamedTuple):
-    """One row in one block of a table."""
-
-    labels: tuple[str, ...]  # the block's, such as ("16 shots",)
-    name: str  # with its marks
-    row: Row
-    cells: tuple[Cell | None, ...]  # None: no run
-    tasks: tuple[Task, ...]  # what each cell is on
-
-
 class Gain(NamedTuple):
     """How far one of CCLI's rows is above the best row of another trainer on one task."""
 
@@ -63,13 +37,14 @@ class Gain(NamedTuple):
     short: bool  # over fewer seeds than the fullest cell of the table has
 
 
-class GainLine(NamedTuple):
-    """The gains of one of CCLI's rows, beside its Line of the same block."""
+class Line(NamedTuple):
+    """One row in one block of a table, or the gains of one of CCLI's rows."""
 
-    labels: tuple[str, ...]
-    name: str
+    labels: tuple[str, ...]  # the block's, such as ("16 shots",)
+    name: str  # with its marks
     row: Row
-    cells: tuple[Gain | None, ...]
+    cells: tuple[Any, ...]  # Cell or Gain; None: no run
+    tasks: tuple[Task, ...]  # what each cell is on
 
 
 class Table(NamedTuple):
@@ -78,9 +53,17 @@ class Table(NamedTuple):
     heads: tuple[str, ...]  # of the labels and the names, such as ("shots", "trainer")
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
-    gains: tuple[GainLine, ...]
+    gains: tuple[Line, ...]
     notes: tuple[str, ...]
     against: str  # the trainer that differences are to, or ""
+
+    @property
+    def blocks(self) -> list[tuple[tuple[str, ...], list[Line], list[Line]]]:
+        """(labels, lines, gains) of each block, in order."""
+        return [
+            (labels, *([line for line in found if line.labels == labels] for found in (self.lines, self.gains)))
+            for labels in dict.fromkeys(line.labels for line in self.lines)
+        ]
 
 
 def mean_std(values: Iterable[float | Fraction]) -> tuple[float, float]:
@@ -102,7 +85,7 @@ def _mean(by_seed: dict[int, Fraction]) -> Fraction:
     return sum(by_seed.values()) / len(by_seed)
 
 
-def _difference(by_seed: dict[int, Fraction], other: dict[int, Fraction]) -> tuple[float, int] | None:
+def points_above(by_seed: dict[int, Fraction], other: dict[int, Fraction]) -> tuple[float, int] | None:
     """Percentage points above other, mean over the seeds that both have, and how many; None where there are none."""
     shared = by_seed.keys() & other.keys()
     if not shared:
@@ -157,7 +140,6 @@ def _layout(tasks: Sequence[Task], columns: str | None) -> tuple[tuple[str, ...]
 
 
 def _lines(cells: Cells, names: dict[Row, str], blocks: Sequence[Block], reference: Row | None) -> list[Line]:
-    """Each block's lines; a row that attempts no task of a block is left out of it."""
     best, most = _best(cells), max(map(len, cells.values()))
 
     def cell(row: Row, task: Task) -> Cell | None:
@@ -167,20 +149,24 @@ def _lines(cells: Cells, names: dict[Row, str], blocks: Sequence[Block], referen
         mean, std = mean_std(100 * accuracy for accuracy in by_seed.values())
         ours = row.protocol != PUBLISHED  # a published number has no seeds
         other = cells.get((reference, task), {}) if ours and row != reference else {}
-        difference = _difference(by_seed, other)
+        difference = points_above(by_seed, other)
         top = ours and _mean(by_seed) == best.get(task)
         return Cell(mean, std, len(by_seed), ours and len(by_seed) < most, top, difference[0] if difference else None)
 
+    return _filled(blocks, names, cell)
+
+
+def _filled(blocks: Sequence[Block], names: dict[Row, str], cell: Callable[[Row, Task], Any]) -> list[Line]:
+    """A line for each block and row that has a cell there."""
     lines = []
     for labels, tasks in blocks:
-        for row, name in names.items():
-            found = tuple(cell(row, task) for task in tasks)
-            if any(found):
-                lines.append(Line(labels, name, row, found, tasks))
-    return lines
+        lines += [
+            Line(labels, name, row, tuple(cell(row, task) for task in tasks), tasks) for row, name in names.items()
+        ]
+    return [line for line in lines if any(line.cells)]
 
 
-def _gains(cells: Cells, names: dict[Row, str], blocks: Sequence[Block]) -> list[GainLine]:
+def _gains(cells: Cells, names: dict[Row, str], blocks: Sequence[Block]) -> list[Line]:
     """CCLI's rows against the best row of another trainer: one backbone, one source, nothing chosen on the test set.
 
     A row without a seed of CCLI's is passed over; of equals, whichever comes first in the order of papers counts, so
@@ -200,16 +186,10 @@ def _gains(cells: Cells, names: dict[Row, str], blocks: Sequence[Block]) -> list
         if not others:
             return None
         other = min(others, key=lambda o: (-_mean(cells[o, task]), *method_order(o.trainer), names[o]))
-        difference, shared = _difference(cells[row, task], cells[other, task])
+        difference, shared = points_above(cells[row, task], cells[other, task])
         return Gain(difference, shared, names[other], shared < most)
 
-    lines = []
-    for labels, tasks in blocks:
-        for row in ours:
-            found = tuple(gain(row, task) for task in tasks)
-            if any(found):
-                lines.append(GainLine(labels, f"{names[row]} to the best other", row, found))
-    return lines
+    return _filled(blocks, {row: f"{names[row]} to the best other" for row in ours}, gain)
 
 
 def build_table(
@@ -243,16 +223,16 @@ def build_table(
             test images, unknown columns, or not exactly one row of `against`.
     """
     records = list(records)
-    cells = collect(records)
+    cells = aggregate.collect(records)
     if not cells:
         raise CcliError("no records to make a table of; finish a run first")
     names = row_names(list(dict.fromkeys(row for row, _ in cells)))
     reference = _reference(names, against) if against else None
-    tasks = source_first(list(dict.fromkeys(task for _, task in cells)), targets_of(cells))
-    names |= add_published(cells, published)
-    tasks += add_averages(cells)
+    tasks = aggregate.source_first(list(dict.fromkeys(task for _, task in cells)), aggregate.targets_of(cells))
+    names |= aggregate.add_published(cells, published)
+    tasks += aggregate.add_averages(cells)
     if columns is None:
-        tasks += [*add_means(cells), *add_harmonic_means(cells)]
+        tasks += [*aggregate.add_means(cells), *aggregate.add_harmonic_means(cells)]
     heads, titles, blocks = _layout(tasks, columns)
     notes = [FOOTNOTE] if any(row.protocol == "paper" for row in names) else []
     notes += [PUBLISHED_NOTE] if any(row.protocol == PUBLISHED for row in names) else []

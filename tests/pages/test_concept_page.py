@@ -13,8 +13,8 @@ from linear_run import LinearRun, adds_up, by_name, data_of, drawn, large_page, 
 from PIL import Image
 
 from ccli.errors import CcliError
+from ccli.inference.explanations import strongest
 from ccli.pages.concepts.contents import contents_of
-from ccli.pages.concepts.parts import strongest
 from ccli.pages.concepts.thumbnails import thumbnails
 
 ATTACK = "<script>alert(1)</script>"

@@ -16,7 +16,8 @@ from PIL import Image
 from ccli.clip.model import FrozenClip
 from ccli.errors import CcliError, of_the_disk
 from ccli.features.encoder import FeatureEncoder
-from ccli.files.sealed_json import check_archive, check_seal, sealed
+from ccli.files.safe_load import check_archive
+from ccli.files.sealed_json import check_seal, sealed
 from ccli.results.records import find_records, is_done, read_record, write_record
 from ccli.trainers.common.checkpoints import read_checkpoint, write_run
 
@@ -106,7 +107,7 @@ def test_a_full_disk_in_a_write_names_the_file(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_text", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(CcliError, match=r"cannot write .*/run.json \(No space left on device\); make room") as error:
         write_run(tmp_path, [], [], {})
     assert error.value.__cause__.filename == str(tmp_path / "run.json") and os.listdir(tmp_path) == []

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import ccli
 from ccli.errors import CcliError
 from ccli.features.bundles import read_bundle
-from ccli.files.plain_json import DEEPEST, loads
+from ccli.files.sealed_json import DEEPEST, loads
 from ccli.inference.saving import FACTS
 from ccli.results.records import RECORD, read_record
 from stress.fuzz.__main__ import QUIET, TARGETS, attempt

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ccli.errors import CcliError
-from ccli.results.bootstrap import difference
 from ccli.results.records import write_record
 from experiments import claims
+from experiments.bootstrap import difference
 
 
 def record(right, seed=1, trainer="CCLI", dataset="dtd", shots=4, **fields):

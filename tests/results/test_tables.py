@@ -8,9 +8,10 @@ from helpers import SHARED
 from table_records import cells, gains, make
 
 from ccli.errors import CcliError
+from ccli.results.aggregate import PAPER
 from ccli.results.published import Published, read_published
 from ccli.results.table_formats import results_table
-from ccli.results.tables import DAGGER, FOOTNOTE, PUBLISHED_NOTE, mean_std
+from ccli.results.tables import FOOTNOTE, PUBLISHED_NOTE, mean_std
 
 
 def test_mean_std_by_hand():
@@ -63,9 +64,9 @@ def test_a_tie_is_bold_twice_and_is_exact():
 def test_protocol_paper_is_marked_and_explained():
     records = [make(60), make(70, protocol="paper", selected_by="test")]
     table = results_table(records)
-    assert [line[0] for line in cells(table)] == ["trainer", "CCLI", f"CCLI {DAGGER}"]
+    assert [line[0] for line in cells(table)] == ["trainer", "CCLI", f"CCLI {PAPER}"]
     assert table.endswith("\n\n" + FOOTNOTE)
-    assert DAGGER not in results_table([make(60)])
+    assert PAPER not in results_table([make(60)])
 
 
 def test_rows_are_told_apart_by_what_differs():

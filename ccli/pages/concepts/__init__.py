@@ -20,13 +20,10 @@ these concepts that the image has less of than images on average, "others": (how
 sum of their values)}; values, others, zero_shot, class_texts and constant add up to total.
 """
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import Any
 
-from ccli import __version__
-from ccli.errors import CcliError
+from ccli.pages import render
 
 FOLDER = Path(__file__).parent
 SHARED_CSS = FOLDER.parent / "report" / "page.css"
@@ -42,31 +39,9 @@ def render_concepts(data: dict[str, Any]) -> str:
     Raises:
         CcliError: jinja2 is not installed.
     """
-    try:
-        import jinja2
-        from markupsafe import Markup
-    except ModuleNotFoundError:
-        raise CcliError("the page needs jinja2, which is not installed; pip install jinja2") from None
-    from ccli.pages.report.chosen_run import as_script_data
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    script = _text(FOLDER / "bars.js") + _text(FOLDER / "page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment.get_template("page.html.jinja").render(
-        title=data["title"], overview=data["overview"], notes=data["notes"], kinds=data["kinds"],
-        concepts=data["concepts"], classes=data["classes"], examples=data["examples"], few=WITHOUT_SCRIPTS,
-        marks=[_marks(one["marks"], data["concepts"]) for one in data["classes"][:WITHOUT_SCRIPTS]],
-        css=Markup(_text(SHARED_CSS) + _text(FOLDER / "page.css")), script=Markup(script),
-        script_hash=f"sha256-{digest}", page_data=Markup(as_script_data(data)), version=__version__,
-    )  # fmt: skip
-    return page.encode("utf-8", "replace").decode()  # a name may hold half a character
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+    marks = [_marks(one["marks"], data["concepts"]) for one in data["classes"][:WITHOUT_SCRIPTS]]
+    css, scripts = (SHARED_CSS, FOLDER / "page.css"), (FOLDER / "bars.js", FOLDER / "page.js")
+    return render(FOLDER, data, css, scripts, few=WITHOUT_SCRIPTS, marks=marks, **data)
 
 
 def _marks(parts: dict[str, Any], concepts: list[dict[str, Any]]) -> str:

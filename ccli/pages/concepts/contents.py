@@ -1,12 +1,14 @@
 """What the page shows of a run, as `ccli.pages.concepts.render_concepts` takes it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ccli.errors import CcliError
-from ccli.pages.concepts.parts import explained, rounded, shown
+from ccli.inference.explanations import Parts, strongest
 from ccli.pages.concepts.thumbnails import thumbnails
 from ccli.pages.report.sections import shots_text, value_text
 from ccli.results.records import read_record
@@ -16,6 +18,7 @@ MANY_CLASSES = 60
 MARKS = (8, 4)  # concepts for and against a class
 SEPARATE = (6, 2)  # a class and its rival
 EXPLAIN = (6, 4)  # a test image
+ROWS = 256  # explained at a time
 NO_CONCEPTS = "explanations need a run of CCLI with visual or text concepts"
 
 
@@ -74,7 +77,7 @@ def _overview(run: Any, record: dict[str, Any]) -> list[tuple[str, str]]:
 def _classes(run: Any, record: dict[str, Any], many: bool) -> list[dict[str, Any]]:
     """Every class, with what marks it and what tells it from those it is confused with."""
     count = len(run.classnames)
-    marks = explained(run, run.prototypes, [(label, range(count)) for label in range(count)])
+    marks = _explained(run, run.prototypes, [(label, range(count)) for label in range(count)])
     members = defaultdict(list)
     for row, label in enumerate(run.concepts.labels):
         members[label].append(row)
@@ -83,7 +86,7 @@ def _classes(run: Any, record: dict[str, Any], many: bool) -> list[dict[str, Any
     return [
         {
             "name": run.classnames[label], "correct": share["correct"], "total": share["total"],
-            "images": members[label][: 1 if many else 6], "marks": shown(parts, *MARKS),
+            "images": members[label][: 1 if many else 6], "marks": _shown(parts, *MARKS),
             "confused": [
                 {"class": other, "as": taken, "from": given, "parts": separations[label, other]}
                 for other, taken, given in confused[label]
@@ -114,9 +117,9 @@ def _separations(run: Any, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, 
     if not pairs:
         return {}
     directions = [(label, (other,)) for label, other in pairs]
-    ones = explained(run, run.prototypes[[label for label, _ in pairs]], directions)
-    others = explained(run, run.prototypes[[other for _, other in pairs]], directions)
-    return {pair: shown(one - other, *SEPARATE, of_two=True) for pair, one, other in zip(pairs, ones, others)}
+    ones = _explained(run, run.prototypes[[label for label, _ in pairs]], directions)
+    others = _explained(run, run.prototypes[[other for _, other in pairs]], directions)
+    return {pair: _shown(one - other, *SEPARATE, of_two=True) for pair, one, other in zip(pairs, ones, others)}
 
 
 def _examples(run: Any) -> list[dict[str, Any]]:
@@ -126,17 +129,58 @@ def _examples(run: Any) -> list[dict[str, Any]]:
     if not labels:
         return []
     probabilities = (run.logits(kept.features) / run.temperature).double().softmax(1)
-    why = explained(run, kept.features, [(label, ()) for label in predictions])
-    instead = explained(run, kept.features, [(p, (t,)) for p, t in zip(predictions, labels)])
+    why = _explained(run, kept.features, [(label, ()) for label in predictions])
+    instead = _explained(run, kept.features, [(p, (t,)) for p, t in zip(predictions, labels)])
     found = [
         {
             "image": row, "label": label, "prediction": prediction,
-            "probability": rounded(probabilities[row, prediction]), "parts": shown(parts, *EXPLAIN),
-            "instead": shown(difference, *EXPLAIN) if label != prediction else None,
+            "probability": _rounded(probabilities[row, prediction]), "parts": _shown(parts, *EXPLAIN),
+            "instead": _shown(difference, *EXPLAIN) if label != prediction else None,
         }
         for row, (label, prediction, parts, difference) in enumerate(zip(labels, predictions, why, instead))
     ]  # fmt: skip
     return sorted(found, key=lambda one: one["label"] == one["prediction"])
+
+
+def _explained(run: Any, features: torch.Tensor, directions: Sequence[tuple[int, Sequence[int]]]) -> Iterator[Parts]:
+    """The parts of each image's logit of a class, less the mean logit of other classes, one image's at a time.
+
+    Args:
+        run: from `ccli.load_run`.
+        features: [B, D]
+        directions: B of (the class, those whose mean logit is taken off it, which may be none).
+    """
+    for start in range(0, len(features), ROWS):
+        f = features[start : start + ROWS]
+        direction = f.new_zeros(len(f), len(run.classnames))
+        for row, (label, others) in zip(direction, directions[start : start + ROWS]):
+            row[label] += 1
+            if len(others):
+                row[list(others)] -= 1 / len(others)
+        found = run.explain_features(f, direction)
+        yield from map(found.row, range(len(f)))
+
+
+def _shown(parts: Parts, most_for: int, most_against: int, of_two: bool = False) -> dict[str, Any]:
+    """What the page needs of one image's parts, with concepts by their place in the run.
+
+    Args:
+        of_two: whether they are a difference of two images' parts, neither of which the cosines are of.
+    """
+    chosen = strongest(parts.concepts, most_for, most_against)
+    lacked = [] if of_two else [k for k in chosen if parts.cosines[k] < 0]
+    rest = parts.concepts.sum() - parts.concepts[chosen].sum()
+    sums = {name: _rounded(getattr(parts, name).sum()) for name in ("total", "zero_shot", "class_texts", "constant")}
+    return sums | {
+        "concepts": [(k, _rounded(parts.concepts[k])) for k in chosen],
+        "lacked": lacked,
+        "others": (len(parts.concepts) - len(chosen), _rounded(rest)),
+    }
+
+
+def _rounded(value: torch.Tensor | float) -> float:
+    """Five digits: more than is shown, and short in the page."""
+    return float(f"{float(value):.5g}") or 0.0  # not -0.0
 
 
 def _all_parts(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -169,7 +213,7 @@ def _concepts(run: Any, kept: Sequence[int]) -> tuple[list[dict[str, Any]], list
     concepts = [
         {
             "name": run.concepts.names[k], "kind": kinds.index(run.concepts.kinds[k]),
-            "distinctiveness": rounded(run.concepts.distinctiveness[k]),
+            "distinctiveness": _rounded(run.concepts.distinctiveness[k]),
             "images": [int(row) for row in run.concepts.picks[k]],
         }
         for k in kept

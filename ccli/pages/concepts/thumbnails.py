@@ -17,20 +17,17 @@ QUALITY = 75
 THREADS, CHUNK = 4, 64  # a chunk is read before the budget is looked at
 
 
-def thumbnails(
-    paths: Sequence[str | Path], side: int | None = None, budget: int = BUDGET
-) -> tuple[list[str], list[str]]:
+def thumbnails(paths: Sequence[str | Path], budget: int = BUDGET) -> tuple[list[str], list[str]]:
     """(data URIs, notes): one URI per path, and a note for each kind of missing picture.
 
     Args:
         paths: of images, the most wanted first; "" where there is no image, which needs no note.
-        side: pixels of the longer side; by their number where None.
         budget: characters that all URIs may take.
 
     Returns:
         URIs are "" where there is no picture: no path, one that cannot be read, or one beyond the budget.
     """
-    side = side or (SMALL_SIDE if sum(map(bool, paths)) > MANY else SIDE)
+    side = SMALL_SIDE if sum(map(bool, paths)) > MANY else SIDE
     uris, unreadable, left_out = [], [], 0
     with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(paths), CHUNK):
@@ -46,7 +43,7 @@ def thumbnails(
                     left_out, budget, uri = left_out + 1, 0, ""
                 uris.append(uri or "")
                 budget -= len(uri or "")
-    return uris, [*_unreadable_note(unreadable), *_left_out_note(left_out)]
+    return uris, _notes(unreadable, left_out)
 
 
 def _thumbnail(path: str | Path, side: int) -> str | None:
@@ -63,14 +60,12 @@ def _thumbnail(path: str | Path, side: int) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _unreadable_note(paths: Sequence[str | Path]) -> list[str]:
-    if not paths:
-        return []
-    which = f"{paths[0]} is" if len(paths) == 1 else f"{len(paths)} images, {paths[0]} the first of them, are"
-    return [f"{which} gone or cannot be read, and shown as an empty field."]
-
-
-def _left_out_note(count: int) -> list[str]:
-    if not count:
-        return []
-    return [f"{count} image{' is' if count == 1 else 's are'} shown as an empty field to keep the page small."]
+def _notes(unreadable: Sequence[str | Path], left_out: int) -> list[str]:
+    notes, count = [], len(unreadable)
+    if unreadable:
+        which = f"{unreadable[0]} is" if count == 1 else f"{count} images, {unreadable[0]} the first of them, are"
+        notes.append(f"{which} gone or cannot be read, and shown as an empty field.")
+    if left_out:
+        which = f"{left_out} image{' is' if left_out == 1 else 's are'}"
+        notes.append(f"{which} shown as an empty field to keep the page small.")
+    return notes

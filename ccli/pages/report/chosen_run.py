@@ -22,8 +22,7 @@ def chosen_run_data(found: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[dict[
         (data, notes): data["classes"] are lists of class names; data["runs"] have label, dataset, folder, classes (an
         index), correct and total by class, pairs (flat: true, predicted, count ...), left (confusions not in pairs).
     """
-    named_records = zip((path for path, _ in found), named([record for _, record in found]))
-    runs = [(path, name, record) for path, (name, record) in named_records]
+    runs = [(path, name, record) for (path, _), (name, record) in zip(found, named([record for _, record in found]))]
     names = list(dict.fromkeys(name for _, name, _ in runs))
     runs.sort(key=lambda r: (r[2]["dataset"], names.index(r[1]), r[2]["shots"] < 0, r[2]["shots"], r[2]["seed"]))
     notes, kept = [], runs
@@ -69,10 +68,3 @@ def _run(path: Path, name: str, record: dict[str, Any]) -> dict[str, Any]:
         "pairs": [value for n, (true, predicted) in kept for value in (true, predicted, -n)],
         "left": len(wrong) - len(kept),
     }
-
-
-def as_script_data(data: Any) -> str:
-    """JSON for a <script> element: nothing in it can end the element or begin a comment, and halves of characters,
-    of which no address can be made, are question marks."""
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace").decode()
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
