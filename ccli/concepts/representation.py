@@ -77,7 +77,7 @@ class ConceptSpace(nn.Module):
 
 
 def centred_rows(vectors: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-    """Concepts [I, D] minus their mean, as unit rows, each times its weight [I]; zeros for a concept that is the mean."""
+    """Concepts [I, D] minus their mean, as unit rows times the weights [I]; a concept that is the mean: zeros."""
     rows = vectors - vectors.mean(0)
     lengths = rows.norm(dim=-1, keepdim=True)
     rows = torch.where(lengths > 1e-6, rows / lengths.clamp_min(1e-6), 0)
