@@ -82,11 +82,7 @@ class FrozenClip:
         return getattr(self._tokenizer, "tokenizer", self._tokenizer).decode([token])
 
     def refuse_without_text_tower(self) -> None:
-        """Refuse a configuration whose text tower is not CLIP's own, without loading weights.
-
-        Raises:
-            CcliError: the model has no text tower, or another architecture's.
-        """
+        """Raise CcliError where the text tower is absent or not CLIP's own; no weights are loaded."""
         config = self._weights.config
         text = config.get("text_cfg")
         if not text or config.get("custom_text") or "hf_model_name" in text or "multimodal_cfg" in config:
@@ -97,8 +93,7 @@ class FrozenClip:
     def text_tower(self) -> TextTower:
         """The text tower from token embeddings on, through which gradients flow.
 
-        Raises:
-            CcliError: a backbone without a text tower, or with one that is not CLIP's own.
+        Raises CcliError for a backbone without a text tower, or with one that is not CLIP's own.
         """
         return TextTower(self.model, f"backbone {self.name!r}")
 

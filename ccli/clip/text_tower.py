@@ -48,14 +48,11 @@ class TextTower(nn.Module):
         return x.to(torch.promote_types(x.dtype, torch.float32))
 
     def forward(self, embeddings: torch.Tensor, eot: torch.Tensor) -> torch.Tensor:
-        """Text features, not normalised, in the type of the embeddings.
+        """Text features [n, D], not normalised, in the type of the embeddings.
 
         Args:
             embeddings: [n, L, width], of L <= context_length tokens, beginning with the start token.
             eot: [n], where the end token is.
-
-        Returns:
-            [n, D]
         """
         length, dtype = embeddings.shape[1], self.transformer.get_cast_dtype()
         x = embeddings.to(dtype) + self.positional_embedding[:length].to(dtype)

@@ -14,12 +14,8 @@ import torch
 from ccli.errors import CcliError, first_line, nearest
 
 COOP_NAMES = {  # OpenAI's weights were trained with QuickGELU
-    "RN50": "RN50-quickgelu@openai",
-    "RN101": "RN101-quickgelu@openai",
-    "RN50x4": "RN50x4-quickgelu@openai",
-    "ViT-B/32": "ViT-B-32-quickgelu@openai",
-    "ViT-B/16": "ViT-B-16-quickgelu@openai",
-    "ViT-L/14": "ViT-L-14-quickgelu@openai",
+    name: f"{name.replace('/', '-')}-quickgelu@openai"
+    for name in ("RN50", "RN101", "RN50x4", "ViT-B/32", "ViT-B/16", "ViT-L/14")
 }
 DEMO = "demo-clip"
 _CONFIG = "open_clip_config.json"

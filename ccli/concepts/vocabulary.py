@@ -5,7 +5,6 @@ with `#` is a comment, and blank lines are ignored.
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -73,13 +72,12 @@ def _singular(word: str) -> str:
     return word
 
 
-def read_vocabulary(path: str | os.PathLike[str] | None = None) -> Vocabulary:
+def read_vocabulary(path: str | Path | None = None) -> Vocabulary:
     """Read a vocabulary file.
 
     Entries before the first `[kind]` header have the kind "concept". Of entries that fold alike, the first is kept.
 
-    Args:
-        path: the file; None for the one that comes with the package.
+    `path` None is the file that comes with the package.
 
     Raises:
         CcliError: the file cannot be read, is not UTF-8, has a line of more than 200 characters or an unfinished
@@ -98,7 +96,9 @@ def read_vocabulary(path: str | os.PathLike[str] | None = None) -> Vocabulary:
         if not entry or entry.startswith("#"):
             continue
         if entry.startswith("["):
-            kind = _header(entry, file, number)
+            kind = entry[1:-1].strip()
+            if not entry.endswith("]") or not kind:
+                raise CcliError(f"{file}, line {number}: {entry!r} is not a header; write [kind]")
         elif key := fold(entry):
             entries.setdefault(key, (entry, kind))
     if not entries:
@@ -114,13 +114,6 @@ def _read_text(file: Path) -> str:
     except UnicodeDecodeError as error:
         number = data.count(b"\n", 0, error.start) + 1
         raise CcliError(f"{file}, line {number}: not UTF-8 text; save the vocabulary file as UTF-8") from error
-
-
-def _header(entry: str, file: Path, number: int) -> str:
-    kind = entry[1:-1].strip()
-    if not entry.endswith("]") or not kind:
-        raise CcliError(f"{file}, line {number}: {entry!r} is not a header; write [kind]")
-    return kind
 
 
 def without_class_names(vocab: Vocabulary, classnames: Iterable[str]) -> tuple[Vocabulary, int]:

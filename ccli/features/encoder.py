@@ -110,8 +110,7 @@ class FeatureEncoder:
         """
         encoder, paths = self, iter(paths)
         while block := list(islice(paths, max(BATCH, STREAM // max(1, count)))):
-            errors: dict[str | Path, CcliError] = {}
-            features = None
+            errors, features = {}, None
             while features is None:
                 try:
                     features = encoder.features([p for p in block if p not in errors], count, crop, "pictures")
@@ -125,11 +124,8 @@ class FeatureEncoder:
 
     def texts(self, texts: Sequence[str], what: str = "texts") -> torch.Tensor:
         """Features [n, D] of sentences, not normalised."""
-
-        def encode(missing: list[int]) -> Iterator[tuple[list[int], torch.Tensor]]:
-            return encode_texts(self.clip, texts, missing, BATCH, what)
-
-        return self._store(self._text_spec()).rows(list(texts), encode)
+        store = self._store(self._text_spec())
+        return store.rows(list(texts), lambda missing: encode_texts(self.clip, texts, missing, BATCH, what))
 
     def missing(
         self, paths: Sequence[str | Path], count: int = 0, crop: tuple[float, float] | None = None
@@ -142,8 +138,7 @@ class FeatureEncoder:
     def pixels(self, path: str | Path, count: int, crop: tuple[float, float]) -> list[np.ndarray]:
         """The model's input for an image: its centre crop, or `count` random ones, each uint8 [S, S, 3].
 
-        Raises:
-            CcliError: it is missing, unreadable or too large, or changes meanwhile (named).
+        Raises CcliError where it is missing, unreadable or too large, or changes meanwhile (named).
         """
         (key,) = self._keys([path])
         return self._pixels(key, range(count or 1), crop if count else None)
