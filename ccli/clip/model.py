@@ -4,9 +4,11 @@ Nothing of the model is loaded until something has to be encoded: the feature st
 (its fingerprint, its preprocessing, its logit scale) are answered from its files.
 """
 
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import torch
+from tqdm import tqdm
 
 from ccli.clip.fuse_batchnorm import fuse_batchnorm
 from ccli.clip.text_tower import TextTower, is_clips_own
@@ -111,6 +113,35 @@ class FrozenClip:
         import open_clip
 
         return open_clip.get_tokenizer(self._weights.tokenizer)
+
+
+def encode_texts(
+    clip: FrozenClip, texts: Sequence[str], rows: Sequence[int], size: int, what: str
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Features of some of the texts, in batches of one size and one length, the shortest first.
+
+    A text's features depend on no other text: on some machines a row's last bits depend on the shape of its batch,
+    which here follows from the text's own length.
+
+    Args:
+        rows: which of the texts.
+        size: texts in a batch; the last one of each length is filled up with "".
+        what: their name on the progress bar, which is shown for two batches or more.
+
+    Yields:
+        (their rows, features [at most size, D], not normalised)
+    """
+    groups: dict[int, list[int]] = {}
+    for row, length in zip(rows, clip.text_lengths([texts[k] for k in rows])):
+        groups.setdefault(length, []).append(row)
+    bar = tqdm(total=len(rows), desc=f"Encoding {what}", unit="", disable=len(rows) < 2 * size or None, leave=False)
+    with bar:
+        for _, group in sorted(groups.items()):
+            for start in range(0, len(group), size):
+                some = group[start : start + size]
+                features = clip.encode_text([texts[k] for k in some] + [""] * (size - len(some)))
+                yield some, features[: len(some)]
+                bar.update(len(some))
 
 
 def _rounded_lengths(tokens: torch.Tensor) -> list[int]:

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ccli.clip.model import FrozenClip
-from ccli.clip.text_batches import encode_texts
+from ccli.clip.model import FrozenClip, encode_texts
 from ccli.clip.weights import files_stamp
 from ccli.errors import CcliError
 from ccli.features import crops, keys
