@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import torch
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
-from ccli.clip.fuse_batchnorm import fuse_batchnorm
 from ccli.clip.text_tower import TextTower, is_clips_own
 from ccli.clip.weights import ModelFacts, find_weights
 from ccli.errors import CcliError
@@ -148,3 +148,31 @@ def _rounded_lengths(tokens: torch.Tensor) -> list[int]:
     """Length of each row of ids [B, L] to its end token, rounded up to a multiple of 4, at most L: few lengths."""
     up = (tokens.argmax(-1) // 4 + 1) * 4
     return up.clamp(max=tokens.shape[1]).tolist()
+
+
+def fuse_batchnorm(visual: torch.nn.Module) -> torch.nn.Module:
+    """open_clip's ResNet towers with their batch norms fused, in place; other towers are left as they are.
+
+    The same function of the image, to rounding: each batch norm that follows a convolution is multiplied into it (it is
+    constant when a model is frozen), and weights are stored channels last. On two cores RN50 becomes about 3 times as
+    fast in float32.
+    """
+    from open_clip.modified_resnet import Bottleneck, ModifiedResNet
+
+    if not isinstance(visual, ModifiedResNet):
+        return visual
+    for module in visual.modules():
+        if isinstance(module, ModifiedResNet | Bottleneck):
+            for k in (1, 2, 3):
+                _fuse(module, f"conv{k}", f"bn{k}")
+        if isinstance(module, Bottleneck) and module.downsample is not None:
+            _fuse(module.downsample, "0", "1")
+    return visual.to(memory_format=torch.channels_last)
+
+
+def _fuse(module: torch.nn.Module, conv: str, norm: str) -> None:
+    """Into the convolution, which gets a bias; the norm becomes the identity."""
+    with torch.no_grad():
+        fused = fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
+    setattr(module, conv, fused.requires_grad_(False))
+    setattr(module, norm, torch.nn.Identity())

@@ -73,10 +73,7 @@ def templates_for(dataset: str, ensemble: str = "single") -> tuple[str, ...]:
 def class_prompts(classnames: Iterable[str], templates: Iterable[str]) -> list[list[str]]:
     """Every class name in every template: `prompts[p][n]` is class n in template p.
 
-    Underscores in class names become spaces.
-
-    Raises:
-        CcliError: a template without exactly one "{}".
+    Underscores in class names become spaces. Raises CcliError for a template without exactly one "{}".
     """
     names, prompts = [name.replace("_", " ") for name in classnames], []
     for template in templates:

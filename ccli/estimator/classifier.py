@@ -155,11 +155,7 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         return self._explaining().explain_class(str(label), other, most_for, most_against)
 
     def save(self, folder: str | Path) -> None:
-        """Write `classifier_` into a folder, which `ccli.load_run` reads.
-
-        Raises:
-            CcliError: the folder cannot be written.
-        """
+        """Write `classifier_` into a folder for `ccli.load_run`. Raises CcliError where it cannot be written."""
         check_is_fitted(self)
         saving.save(self.classifier_, folder)
 

@@ -44,7 +44,10 @@ def read_bundle(path: str | Path, on_disk: bool = False) -> Bundle:
             have = f"it has {', '.join(sorted(names))}" if names else "it is empty"
             raise CcliError(f"bundle {path} lacks the array {name!r}; {have}.{nearest(name, names)}")
     classnames = _names(path, arrays, "classnames")
-    classes, width = len(classnames), _width(path, arrays)
+    classes, shape = len(classnames), arrays["train_features"].shape
+    if len(shape) != 2 or shape[1] < 1:
+        raise CcliError(f"bundle {path}: train_features has shape {shape}, not (images, width)")
+    width = shape[1]
     text = _rows(path, arrays, "text_features", width)
     if text is not None and len(text) != classes:
         raise CcliError(f"bundle {path}: text_features has {len(text)} rows for {classes} classnames")
@@ -185,13 +188,6 @@ def _names(path, arrays: dict[str, np.ndarray], name: str) -> tuple[str, ...]:
     if array.ndim != 1 or array.dtype.kind != "U":
         raise CcliError(f"bundle {path}: {name} is {array.dtype} of shape {array.shape}, not a list of strings")
     return tuple(array.tolist())
-
-
-def _width(path, arrays: dict[str, np.ndarray]) -> int:
-    features = arrays["train_features"]
-    if features.ndim != 2 or features.shape[1] < 1:
-        raise CcliError(f"bundle {path}: train_features has shape {features.shape}, not (images, width)")
-    return features.shape[1]
 
 
 def _rows(path, arrays: dict[str, np.ndarray], name: str, width: int) -> torch.Tensor | LazyRows | None:

@@ -11,10 +11,7 @@ LONGEST = 100  # times the shorter side: of longer images only the part that is 
 
 
 def centre_crop(image, size: int, interpolation: str) -> np.ndarray:
-    """The shorter side resized to `size`, then the centre, as CLIP's preprocessing does (and torchvision rounds).
-
-    Returns uint8 [size, size, 3].
-    """
+    """uint8 [size, size, 3]: shorter side resized to `size`, then the centre, as CLIP does (and torchvision rounds)."""
     width, height = image.size
     if (width, height) != (size, size):
         short = min(width, height)

@@ -68,6 +68,7 @@ class FeatureEncoder:
         self.clip, self.decoding, self.lock = clip, decoding, lock
         self.folder = None if folder is None else Path(folder)
         self.root = None if root is None else os.path.abspath(root)
+        self._below = "" if root is None else os.path.join(self.root, "")  # the part of a path that does not count
         self._stores: dict[str, RowStore | NoStore] = {}  # blocks that were read stay in memory
 
     def images(self, paths: Sequence[str | Path], what: str = "images") -> torch.Tensor:
@@ -163,11 +164,6 @@ class FeatureEncoder:
         if self.root is None:
             return keys.keys_by_content(paths, self._store(keys.DIGESTS).rows)
         return keys.keys_by_path(paths, self._below)
-
-    @property
-    def _below(self) -> str:
-        """The part of an image's path that does not count."""
-        return "" if self.root is None else os.path.join(self.root, "")
 
     def _rows(self, paths: Sequence[str | Path], count: int, crop: tuple[float, float] | None, what: str):
         """[n * count, D], the views of an image one after another."""

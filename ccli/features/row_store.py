@@ -157,7 +157,9 @@ class RowStore:
 
     def _refresh(self, remove: bool = False) -> None:
         """Read the blocks that this process has not read yet; `remove` damaged ones, which needs the lock."""
-        for name in (name for name in self._names() if name not in self._known):
+        files = _found(self.folder, os.listdir) or []  # a glob takes a folder that cannot be read for an empty one
+        names = {file.removesuffix(SUFFIX) for file in files if file.endswith(SUFFIX)}
+        for name in sorted(names - self._known):
             try:
                 self._take(name, self._read(name))
             except _Damaged:
@@ -165,11 +167,6 @@ class RowStore:
                     self._remove(self.folder / f"{name}{SUFFIX}")
         if remove:
             remove_leftovers(self.folder)
-
-    def _names(self) -> list[str]:
-        """Of the blocks in the folder. Not by glob, for which a folder that cannot be read is an empty one."""
-        files = _found(self.folder, os.listdir) or []
-        return sorted(name.removesuffix(SUFFIX) for name in files if name.endswith(SUFFIX))
 
     def _remove(self, path: Path) -> None:
         if not path.exists():  # removed by another process
