@@ -16,9 +16,8 @@ from benchmarks.console import parser
 from benchmarks.coop import names_of_caltech101
 from benchmarks.generated import untrained
 from benchmarks.timing import fastest
-from ccli.clip.model import FrozenClip
+from ccli.clip.model import FrozenClip, encode_texts
 from ccli.clip.prompts import CONCEPT_TEMPLATE, DEFAULT_TEMPLATE
-from ccli.clip.text_batches import encode_texts
 from ccli.concepts.vocabulary import read_vocabulary
 from ccli.features.encoder import BATCH
 

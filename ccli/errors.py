@@ -46,8 +46,8 @@ def check_choice(name: str, value: object, known: Iterable[str]) -> None:
 
 
 @contextmanager
-def os_errors(what: str, remedy: str = "") -> Iterator[None]:
-    """Turn an OSError into a CcliError of one line: "WHAT (reason); REMEDY".
+def os_errors(what: str, remedy: str = "", kind: type[CcliError] = CcliError) -> Iterator[None]:
+    """Turn an OSError into a CcliError, or one of that kind, of one line: "WHAT (reason); REMEDY".
 
     Args:
         what: what failed, with the path, such as "cannot write a.json".
@@ -57,7 +57,7 @@ def os_errors(what: str, remedy: str = "") -> Iterator[None]:
         yield
     except OSError as error:
         why = f"{what} ({error.strerror or error})"
-        raise CcliError(f"{why}; {remedy}" if remedy else why) from error
+        raise kind(f"{why}; {remedy}" if remedy else why) from error
 
 
 def first_line(error: BaseException) -> str:

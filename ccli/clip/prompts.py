@@ -47,7 +47,7 @@ IMAGENET_7: tuple[str, ...] = (
 
 IMAGENET_80 = tuple(files(__package__).joinpath("imagenet80.txt").read_text(encoding="utf-8").splitlines())
 
-ENSEMBLES = ("single", "imagenet7", "imagenet80")
+ENSEMBLES = {"imagenet7": IMAGENET_7, "imagenet80": IMAGENET_80}
 
 
 def templates_for(dataset: str, ensemble: str = "single") -> tuple[str, ...]:
@@ -64,36 +64,20 @@ def templates_for(dataset: str, ensemble: str = "single") -> tuple[str, ...]:
     """
     if ensemble == "single":
         return (TEMPLATES.get(dataset, DEFAULT_TEMPLATE),)
-    if ensemble == "imagenet7":
-        return IMAGENET_7
-    if ensemble == "imagenet80":
-        return IMAGENET_80
-    raise CcliError(
-        f"No template ensemble {ensemble!r}: choose one of {', '.join(ENSEMBLES)}.{nearest(ensemble, ENSEMBLES)}"
-    )
+    if ensemble in ENSEMBLES:
+        return ENSEMBLES[ensemble]
+    known = ("single", *ENSEMBLES)
+    raise CcliError(f"No template ensemble {ensemble!r}: choose one of {', '.join(known)}.{nearest(ensemble, known)}")
 
 
 def class_prompts(classnames: Iterable[str], templates: Iterable[str]) -> list[list[str]]:
-    """Every class name in every template.
+    """Every class name in every template: `prompts[p][n]` is class n in template p.
 
-    Underscores in class names become spaces.
-
-    Args:
-        classnames: N class names.
-        templates: P templates, each with one "{}".
-
-    Returns:
-        P lists of N prompts: `prompts[p][n]` is class n in template p.
-
-    Raises:
-        CcliError: a template without exactly one "{}".
+    Underscores in class names become spaces. Raises CcliError for a template without exactly one "{}".
     """
-    names = [name.replace("_", " ") for name in classnames]
-    return [_fill(template, names) for template in templates]
-
-
-def _fill(template: str, names: list[str]) -> list[str]:
-    if template.count("{}") != 1:
-        raise CcliError(f"Template {template!r}: write {{}} exactly once, where the class name belongs.")
-    before, after = template.split("{}")
-    return [f"{before}{name}{after}" for name in names]
+    names, prompts = [name.replace("_", " ") for name in classnames], []
+    for template in templates:
+        if template.count("{}") != 1:
+            raise CcliError(f"Template {template!r}: write {{}} exactly once, where the class name belongs.")
+        prompts.append([template.replace("{}", name) for name in names])
+    return prompts

@@ -60,13 +60,10 @@ def pack(ids: torch.Tensor, eot: torch.Tensor) -> PackedPrompts:
 
 
 def encode(tower: TextTower, embeddings: torch.Tensor, prompts: PackedPrompts) -> torch.Tensor:
-    """Text features, not normalised, in the type of the embeddings.
+    """Text features [N, D], not normalised, in the type of the embeddings.
 
     Args:
         embeddings: [T, width] of the packed tokens, without positions.
-
-    Returns:
-        [N, D]
     """
     if not is_known(tower.transformer):  # the tower runs every prompt whole
         return tower(embeddings[prompts.rows], prompts.eot)
@@ -143,14 +140,11 @@ def _joined(x: torch.Tensor) -> torch.Tensor:
 def _attend(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, k0: torch.Tensor, v0: torch.Tensor, unseen: torch.Tensor
 ) -> torch.Tensor:
-    """Softmax attention to the common prefix and to a prompt's own tokens.
+    """Softmax attention [H, N, Q, d] to the common prefix and to a prompt's own tokens.
 
     Args:
         q: [H, N, Q, d]; k, v: [H, N, R, d], of each prompt; k0, v0: [H, P, d], of the prefix.
         unseen: the keys that a query does not see, to be broadcast to [H, N, Q, R].
-
-    Returns:
-        [H, N, Q, d]
     """
     (h, n, count, d), p = q.shape, k0.shape[1]
     q = q * d**-0.5

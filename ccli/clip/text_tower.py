@@ -25,7 +25,8 @@ class TextTower(nn.Module):
 
     def __init__(self, model: nn.Module, what: str = "this model"):
         super().__init__()
-        _refuse_others(model, what)
+        if problem := _difference(model):  # it would compute something else than the model does
+            raise CcliError(f"{what} cannot learn prompts: {problem}; take a CLIP model, such as RN50 or ViT-B/16")
         self.token_embedding, self.positional_embedding = model.token_embedding, model.positional_embedding
         self.transformer, self.ln_final = model.transformer, model.ln_final
         self.text_projection = model.text_projection
@@ -47,14 +48,11 @@ class TextTower(nn.Module):
         return x.to(torch.promote_types(x.dtype, torch.float32))
 
     def forward(self, embeddings: torch.Tensor, eot: torch.Tensor) -> torch.Tensor:
-        """Text features, not normalised, in the type of the embeddings.
+        """Text features [n, D], not normalised, in the type of the embeddings.
 
         Args:
             embeddings: [n, L, width], of L <= context_length tokens, beginning with the start token.
             eot: [n], where the end token is.
-
-        Returns:
-            [n, D]
         """
         length, dtype = embeddings.shape[1], self.transformer.get_cast_dtype()
         x = embeddings.to(dtype) + self.positional_embedding[:length].to(dtype)
@@ -74,30 +72,16 @@ def is_clips_own(model: nn.Module) -> bool:
     return _difference(model) is None
 
 
-def _refuse_others(model: nn.Module, what: str) -> None:
-    """Raise CcliError for every architecture in which `TextTower` would compute something else than the model does."""
-    problem = _difference(model)
-    if problem is not None:
-        raise CcliError(f"{what} cannot learn prompts: {problem}; take a CLIP model, such as RN50 or ViT-B/16")
-
-
 def _difference(model: nn.Module) -> str | None:
     """How a model's text tower differs from CLIP's own; None if it does not."""
-    pooling = getattr(model, "text_pool_type", "argmax")
     if not all(hasattr(model, part) for part in _PARTS):
         return f"it is a {type(model).__name__}, whose text tower (if any) is not CLIP's own"
-    elif pooling != "argmax":
+    pooling, mask = getattr(model, "text_pool_type", "argmax"), model.attn_mask
+    length = len(model.positional_embedding)
+    if pooling != "argmax":
         return f"its text features are pooled by {pooling!r}, not read off at the end token"
-    elif model.attn_mask is None:
+    if mask is None:
         return "its text tower has no causal mask"
-    elif not _is_causal(model.attn_mask, len(model.positional_embedding)):
+    if not torch.equal(mask, mask.new_full((length, length), float("-inf")).triu(1)):
         return "the mask of its text tower is not the causal one"
-    elif getattr(model, "context_length", len(model.positional_embedding)) != len(model.positional_embedding):
-        return "its text tower appends a class token"
-    return None
-
-
-def _is_causal(mask: torch.Tensor, length: int) -> bool:
-    """Whether an additive mask is 0 on and below the diagonal and -inf above it."""
-    causal = torch.full((length, length), float("-inf"), device=mask.device, dtype=mask.dtype).triu(1)
-    return torch.equal(mask, causal)
+    return "its text tower appends a class token" if getattr(model, "context_length", length) != length else None

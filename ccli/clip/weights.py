@@ -14,12 +14,8 @@ import torch
 from ccli.errors import CcliError, first_line, nearest
 
 COOP_NAMES = {  # OpenAI's weights were trained with QuickGELU
-    "RN50": "RN50-quickgelu@openai",
-    "RN101": "RN101-quickgelu@openai",
-    "RN50x4": "RN50x4-quickgelu@openai",
-    "ViT-B/32": "ViT-B-32-quickgelu@openai",
-    "ViT-B/16": "ViT-B-16-quickgelu@openai",
-    "ViT-L/14": "ViT-L-14-quickgelu@openai",
+    name: f"{name.replace('/', '-')}-quickgelu@openai"
+    for name in ("RN50", "RN101", "RN50x4", "ViT-B/32", "ViT-B/16", "ViT-L/14")
 }
 DEMO = "demo-clip"
 _CONFIG = "open_clip_config.json"
@@ -105,8 +101,7 @@ class FolderWeights:
         self._stamp = _stamp([self.path, config])
         digest = hashlib.sha256(config.read_bytes())
         with open(self.path, "rb") as file:
-            for chunk in iter(lambda: file.read(1 << 22), b""):
-                digest.update(chunk)
+            hashlib.file_digest(file, lambda: digest)
         return _facts(str(config), digest, _read_config(config)["preprocess_cfg"], _stored_scale(self.path))
 
     @cached_property
@@ -144,8 +139,8 @@ def find_weights(name: str) -> NamedWeights | FolderWeights:
             f"unknown backbone {name!r}.{hint} Any open_clip name, NAME@TAG or path to local weights works too"
         )
     pretrained = pretrained or "openai"
-    if Path(pretrained).expanduser().is_file():
-        return NamedWeights(architecture, str(Path(pretrained).expanduser()))
+    if (file := Path(pretrained).expanduser()).is_file():
+        return NamedWeights(architecture, str(file))
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if pretrained not in tags:
         what = "no such weights file" if "/" in pretrained or "." in pretrained else "no such pretrained tag"
@@ -236,15 +231,12 @@ def _stored_scale(weights: Path) -> float:
 @contextmanager
 def _quiet():
     """No warnings from open_clip, which writes to the root logger, and from the hub, which tells of every retry."""
-    loggers = [logging.getLogger(name) for name in (None, "huggingface_hub")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels):
-            logger.setLevel(level)
+        logging.disable(before)
 
 
 def _short(error: Exception) -> str:

@@ -77,10 +77,10 @@ def concept_vectors(
     """
     generator = torch.Generator().manual_seed(seed)
     if source == "visual":
-        return _cross_modal(discover(concepts, features, top_k)[0], concepts, text_share)
-    if source == "images":
-        return _cross_modal(random_means(len(concepts), features, top_k, generator)[0], concepts, text_share)
-    if source == "text":
+        vectors, _ = discover(concepts, features, top_k)
+    elif source == "images":
+        vectors, _ = random_means(len(concepts), features, top_k, generator)
+    elif source == "text":
         vectors = concepts
     elif source == "random":
         vectors = F.normalize(torch.randn(concepts.shape, generator=generator).to(concepts), dim=-1)
@@ -90,8 +90,6 @@ def concept_vectors(
         vectors = concepts[:0]
     else:
         raise ValueError(f"unknown source {source!r}; use one of {', '.join(SOURCES)}")
+    if source in ("visual", "images"):
+        return ConceptVectors(mix(vectors, concepts, text_share), (vectors, concepts))
     return ConceptVectors(vectors, (vectors,))
-
-
-def _cross_modal(vectors: torch.Tensor, concepts: torch.Tensor, text_share: float) -> ConceptVectors:
-    return ConceptVectors(mix(vectors, concepts, text_share), (vectors, concepts))

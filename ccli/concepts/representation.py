@@ -77,12 +77,7 @@ class ConceptSpace(nn.Module):
 
 
 def centred_rows(vectors: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-    """Concepts minus their mean, as unit rows [I, D], each times its weight.
-
-    Args:
-        vectors: concepts [I, D]; one that is the mean has no direction, and gets a row of zeros.
-        weights: [I]
-    """
+    """Concepts [I, D] minus their mean, as unit rows times the weights [I]; a concept that is the mean: zeros."""
     rows = vectors - vectors.mean(0)
     lengths = rows.norm(dim=-1, keepdim=True)
     rows = torch.where(lengths > 1e-6, rows / lengths.clamp_min(1e-6), 0)
@@ -96,7 +91,7 @@ def axes(vectors: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Te
     root, inner products of images would be those of their similarities to the concepts.
 
     Args:
-        vectors, weights: as `centred_rows` takes them.
+        vectors: concepts [I, D]; weights: [I].
 
     Returns:
         [D, R], R the rank.

@@ -5,10 +5,10 @@ with `#` is a comment, and blank lines are ignored.
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 from ccli.errors import CcliError, os_errors
@@ -33,12 +33,7 @@ _SIBILANT_PLURAL = re.compile(r"(?:ss|x|ch|sh|zz)es$")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Text concepts in file order.
-
-    Attributes:
-        names: the concepts, as written in the file.
-        kinds: the kind of each concept; as long as `names`.
-    """
+    """Text concepts in file order, as written in the file, and the kind of each."""
 
     names: tuple[str, ...]
     kinds: tuple[str, ...]
@@ -64,10 +59,8 @@ def fold(text: str) -> str:
 
 
 def _singular(word: str) -> str:
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
-    if word in _NOT_PLURAL or len(word) <= 3:
-        return word
+    if word in _IRREGULAR or word in _NOT_PLURAL or len(word) <= 3:
+        return _IRREGULAR.get(word, word)
     if word.endswith("ies"):
         return word[:-3] + "y" if len(word) > 4 else word[:-1]  # "berries" -> "berry", but "pies" -> "pie"
     if word.endswith("ie") and len(word) > 3:
@@ -79,22 +72,19 @@ def _singular(word: str) -> str:
     return word
 
 
-def read_vocabulary(path: str | os.PathLike[str] | None = None) -> Vocabulary:
+def read_vocabulary(path: str | Path | None = None) -> Vocabulary:
     """Read a vocabulary file.
 
     Entries before the first `[kind]` header have the kind "concept". Of entries that fold alike, the first is kept.
 
-    Args:
-        path: the file; None for the one that comes with the package.
+    `path` None is the file that comes with the package.
 
     Raises:
         CcliError: the file cannot be read, is not UTF-8, has a line of more than 200 characters or an unfinished
             `[kind]` header, or holds no entry.
     """
     file = PACKAGED_FILE if path is None else Path(path)
-    names: list[str] = []
-    kinds: list[str] = []
-    seen: set[str] = set()
+    entries: dict[str, tuple[str, str]] = {}  # folded -> name, kind
     kind = DEFAULT_KIND
     for number, line in enumerate(_read_text(file).splitlines(), start=1):
         if len(line) > MAX_LINE:
@@ -106,16 +96,14 @@ def read_vocabulary(path: str | os.PathLike[str] | None = None) -> Vocabulary:
         if not entry or entry.startswith("#"):
             continue
         if entry.startswith("["):
-            kind = _header(entry, file, number)
-            continue
-        key = fold(entry)
-        if key and key not in seen:
-            seen.add(key)
-            names.append(entry)
-            kinds.append(kind)
-    if not names:
+            kind = entry[1:-1].strip()
+            if not entry.endswith("]") or not kind:
+                raise CcliError(f"{file}, line {number}: {entry!r} is not a header; write [kind]")
+        elif key := fold(entry):
+            entries.setdefault(key, (entry, kind))
+    if not entries:
         raise CcliError(f"{file}: no concept in this vocabulary file; write at least one, one per line")
-    return Vocabulary(tuple(names), tuple(kinds))
+    return Vocabulary(*zip(*entries.values()))
 
 
 def _read_text(file: Path) -> str:
@@ -128,28 +116,17 @@ def _read_text(file: Path) -> str:
         raise CcliError(f"{file}, line {number}: not UTF-8 text; save the vocabulary file as UTF-8") from error
 
 
-def _header(entry: str, file: Path, number: int) -> str:
-    kind = entry[1:-1].strip()
-    if not entry.endswith("]") or not kind:
-        raise CcliError(f"{file}, line {number}: {entry!r} is not a header; write [kind]")
-    return kind
-
-
 def without_class_names(vocab: Vocabulary, classnames: Iterable[str]) -> tuple[Vocabulary, int]:
     """Remove the entries that are a class name.
 
     Only whole entries count, after folding: the class "wings" removes the entry "wing" and keeps "with wings".
 
-    Args:
-        vocab: the vocabulary.
-        classnames: the class names of the data set at hand.
-
     Returns:
         The remaining entries, in order (possibly none), and how many were removed.
     """
     folded = {fold(name) for name in classnames}
-    keep = [i for i, name in enumerate(vocab.names) if fold(name) not in folded]
-    kept = Vocabulary(tuple(vocab.names[i] for i in keep), tuple(vocab.kinds[i] for i in keep))
+    keep = [fold(name) not in folded for name in vocab.names]
+    kept = Vocabulary(tuple(compress(vocab.names, keep)), tuple(compress(vocab.kinds, keep)))
     return kept, len(vocab) - len(kept)
 
 

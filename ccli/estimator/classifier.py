@@ -88,21 +88,11 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         concept_features=None, top_k=3, text_share=1.0, penalty=0.2, temperature=0.5, distinctive=1.0,
         logit_scale=100.0, random_state=None, device="cpu",
     ):  # fmt: skip
-        self.backbone = backbone
-        self.store = store
-        self.crops = crops
-        self.template = template
-        self.class_texts = class_texts
-        self.concepts = concepts
-        self.concept_features = concept_features
-        self.top_k = top_k
-        self.text_share = text_share
-        self.penalty = penalty
-        self.temperature = temperature
-        self.distinctive = distinctive
-        self.logit_scale = logit_scale
-        self.random_state = random_state
-        self.device = device
+        self.backbone, self.store, self.crops, self.device = backbone, store, crops, device
+        self.template, self.class_texts, self.logit_scale = template, class_texts, logit_scale
+        self.concepts, self.concept_features, self.top_k = concepts, concept_features, top_k
+        self.text_share, self.penalty, self.temperature = text_share, penalty, temperature
+        self.distinctive, self.random_state = distinctive, random_state
 
     def fit(self, X, y) -> CCLIClassifier:
         """Fit on features [n, D], or paths of n pictures, and labels [n] of any kind.
@@ -137,7 +127,7 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X) -> np.ndarray:
         """Calibrated probabilities [n, N], in the order of classes_."""
-        logits = self._logits(X)
+        logits = self._logits(X)  # first: it refuses an estimator that is not fitted
         return self.classifier_.calibration.probabilities(logits).numpy()
 
     def predict(self, X) -> np.ndarray:
@@ -151,9 +141,8 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             CcliError: the estimator was fitted without concepts, or a row of X is zero.
         """
-        rows = self._rows(X)
-        self._check_explains()
-        return self.classifier_.explain(torch.from_numpy(rows).float(), most_for, most_against)
+        rows = torch.from_numpy(self._rows(X)).float()
+        return self._explaining().explain(rows, most_for, most_against)
 
     def explain_class(self, label, against=None, most_for: int = 8, most_against: int = 4) -> Reasons:
         """The reasons for a class, or those that separate it from another: see `ccli.Classifier.explain_class`.
@@ -162,16 +151,11 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
             CcliError: the estimator was fitted without concepts, or there is no such class.
         """
         check_is_fitted(self)
-        self._check_explains()
         other = "" if against is None else str(against)
-        return self.classifier_.explain_class(str(label), other, most_for, most_against)
+        return self._explaining().explain_class(str(label), other, most_for, most_against)
 
     def save(self, folder: str | Path) -> None:
-        """Write `classifier_` into a folder, which `ccli.load_run` reads.
-
-        Raises:
-            CcliError: the folder cannot be written.
-        """
+        """Write `classifier_` into a folder for `ccli.load_run`. Raises CcliError where it cannot be written."""
         check_is_fitted(self)
         saving.save(self.classifier_, folder)
 
@@ -179,12 +163,11 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         """Unit rows [n, D], float32, and checked labels [n]."""
         if self.backbone is None:
             X, y = validate_data(self, array(X), y, dtype=np.float64)
-            check_classification_targets(y)
-            return torch.from_numpy(unit_rows(X)).float(), y
-        files, y = paths(X), column_or_1d(y, warn=True)
-        check_consistent_length(files, y)
+        else:
+            X, y = paths(X), column_or_1d(y, warn=True)
+            check_consistent_length(X, y)
         check_classification_targets(y)
-        return self._features(files), y
+        return torch.from_numpy(unit_rows(X)).float() if self.backbone is None else self._features(X), y
 
     def _rows(self, X) -> np.ndarray:
         """Unit rows [n, D] of new images, float64."""
@@ -201,9 +184,8 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         return open_encoder(self.backbone, device=self.device, folder=self.store) if self.backbone is not None else None
 
     def _task(self, rows: torch.Tensor, labels: torch.Tensor) -> FewShotTask:
-        encoder = self._encoder()
+        encoder, train = self._encoder(), Split(rows, labels)
         names, width = [str(label) for label in self.classes_], rows.shape[1]
-        train = Split(rows, labels)
         texts = torch.zeros(len(names), width)  # no zero-shot part
         if self.class_texts is not None:
             texts = class_texts(self.class_texts, self.classes_, width)
@@ -247,8 +229,7 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
     def _image_spec(self) -> ImageSpec | None:
         if self.backbone is None:
             return None
-        clip = self._encoder().clip
-        backbone = absolute_backbone(self.backbone)
+        clip, backbone = self._encoder().clip, absolute_backbone(self.backbone)
         return ImageSpec(backbone, clip.facts.fingerprint, clip.precision, int(self.crops), CROP, PHOTO)
 
     @torch.no_grad()
@@ -258,9 +239,10 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         head = copy.deepcopy(self.classifier_.head).cpu().double()
         return torch.cat([head(part) for part in f.split(ROWS)])
 
-    def _check_explains(self) -> None:
+    def _explaining(self) -> Classifier:
         if self.classifier_.concepts is None:
             raise InputError("fitted without concepts, so there are no reasons; give concepts and concept_features")
+        return self.classifier_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

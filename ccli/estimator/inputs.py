@@ -19,11 +19,7 @@ class InputError(CcliError, ValueError):
 
 
 def check_parameters(estimator) -> None:
-    """Refuse parameters of a `ccli.CCLIClassifier` that are not settings of the method.
-
-    Raises:
-        SettingError: naming one.
-    """
+    """Raise SettingError for a parameter of a `ccli.CCLIClassifier` that is not a setting of the method."""
     backbone, crops, scale = estimator.backbone, estimator.crops, estimator.logit_scale
     known = backbone is None or isinstance(backbone, str)
     check_setting(known, "backbone", "the name or place of a CLIP model, or None", backbone)
@@ -32,11 +28,7 @@ def check_parameters(estimator) -> None:
 
 
 def array(X):
-    """Features as scikit-learn's checks take them.
-
-    Raises:
-        InputError: X holds paths.
-    """
+    """Features as scikit-learn's checks take them. Raises InputError where X holds paths."""
     if isinstance(X, torch.Tensor):
         return X.detach().cpu().numpy()
     first = next(iter(X), None) if isinstance(X, list | tuple | np.ndarray) and np.ndim(X) else X
@@ -51,11 +43,10 @@ def paths(X) -> list[str | Path]:
         raise InputError("X is one path; give a list of paths")
     if np.ndim(X) != 1 or not len(X):
         raise InputError(f"X has the shape {np.shape(X)}; with a backbone it is a list of one or more paths")
-    found = list(X)
-    for one in found:
+    for one in X:
         if not isinstance(one, str | Path):
             raise InputError(f"X holds {one!r}, which is not a path; with a backbone X is paths of pictures")
-    return found
+    return list(X)
 
 
 def unit_rows(X: np.ndarray) -> np.ndarray:
@@ -67,11 +58,10 @@ def unit_rows(X: np.ndarray) -> np.ndarray:
 def class_texts(given, classes: np.ndarray, width: int) -> torch.Tensor:
     """Unit rows [N, D] out of an array in the order of classes [N], or of {label: feature}."""
     if isinstance(given, Mapping):
-        known = {str(label): feature for label, feature in given.items()}
-        absent = [str(label) for label in classes if str(label) not in known]
-        if absent:
+        known, names = {str(label): feature for label, feature in given.items()}, list(map(str, classes))
+        if absent := [name for name in names if name not in known]:
             raise InputError(f"class_texts has no feature of {', '.join(absent[:5])}; it needs one for each class")
-        given = [np.asarray(known[str(label)]) for label in classes]
+        given = [np.asarray(known[name]) for name in names]
         if len({x.shape for x in given}) > 1:
             raise InputError("class_texts has features of several shapes; they must be of one model")
     return _features("class_texts", given, len(classes), "classes of y", width)

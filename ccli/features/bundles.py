@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ccli.clip.prompts import CONCEPT_TEMPLATE
 from ccli.errors import CcliError, first_line, nearest, os_errors
 from ccli.features.encoder import FeatureEncoder, class_text_features
 from ccli.features.lazy_rows import LazyRows, large_rows
@@ -43,7 +44,10 @@ def read_bundle(path: str | Path, on_disk: bool = False) -> Bundle:
             have = f"it has {', '.join(sorted(names))}" if names else "it is empty"
             raise CcliError(f"bundle {path} lacks the array {name!r}; {have}.{nearest(name, names)}")
     classnames = _names(path, arrays, "classnames")
-    classes, width = len(classnames), _width(path, arrays)
+    classes, shape = len(classnames), arrays["train_features"].shape
+    if len(shape) != 2 or shape[1] < 1:
+        raise CcliError(f"bundle {path}: train_features has shape {shape}, not (images, width)")
+    width = shape[1]
     text = _rows(path, arrays, "text_features", width)
     if text is not None and len(text) != classes:
         raise CcliError(f"bundle {path}: text_features has {len(text)} rows for {classes} classnames")
@@ -58,11 +62,7 @@ def read_bundle(path: str | Path, on_disk: bool = False) -> Bundle:
 
 
 def array_names(path: str | Path) -> list[str]:
-    """The names of the arrays in a bundle; no array is read.
-
-    Raises:
-        CcliError: not an .npz.
-    """
+    """The names of the arrays in a bundle; no array is read. Raises CcliError where the file is not an .npz."""
     try:
         with np.load(Path(path).expanduser(), allow_pickle=False) as file:
             return list(file.files)
@@ -77,13 +77,10 @@ def write_bundle(path: str | Path, bundle: Bundle) -> Path:
     if bundle.text_features is not None:
         arrays |= {"text_features": half(bundle.text_features), "text_norms": bundle.text_norms.numpy()}
     if bundle.concept_features is not None:
-        arrays |= {
-            "concepts": np.array(bundle.concepts, dtype=str),
-            "concept_features": half(bundle.concept_features),
-        }
+        names = np.array(bundle.concepts, dtype=str)
+        arrays |= {"concepts": names, "concept_features": half(bundle.concept_features)}
     for name in ("train", "val", "test"):
-        split = getattr(bundle, name)
-        if split is not None:
+        if (split := getattr(bundle, name)) is not None:
             arrays |= {f"{name}_features": half(split.features), f"{name}_labels": split.labels.numpy()}
     path = Path(path)
     with os_errors(f"cannot write {path}"), moved_into_place(path) as scratch, open(scratch, "wb") as file:
@@ -97,12 +94,10 @@ def bundle_from_images(
     prompts: list[list[str]],
     images: dict[str, tuple[list[str], list[int]]],
     concepts: list[str] = (),
-    concept_template: str = "The photo is {}.",
 ) -> Bundle:
     """Encode images and texts into a bundle.
 
     Args:
-        encoder: a `ccli.features.encoder.FeatureEncoder`.
         prompts: one list per template, each with a sentence per class.
         images: "train", "test" and, optionally, "val", each with paths and labels.
         concepts: text concepts to encode along.
@@ -115,7 +110,7 @@ def bundle_from_images(
         return Split(unit(encoder.images(paths, f"{name} images")), torch.as_tensor(labels, dtype=torch.long))
 
     text, norms = class_text_features(encoder, prompts)
-    sentences = [concept_template.format(c) for c in concepts]
+    sentences = [CONCEPT_TEMPLATE.format(c) for c in concepts]
     return Bundle(
         tuple(classnames), text, norms, encoder.clip.facts.logit_scale, split("train"), split("val"), split("test"),
         tuple(concepts), unit(encoder.texts(sentences, "concepts")) if sentences else None,
@@ -148,8 +143,8 @@ def read_tip_adapter_cache(folder: str | Path, shots: int, classnames: list[str]
         raise CcliError(f"{folder}: {len(names)} class names for {values.shape[1]} classes")
     arrays = {"train_features": keys.T, "train_labels": values.argmax(1)}
     for part in ("val", "test") if (folder / "val_f.pt").exists() else ("test",):
-        arrays |= {f"{part}_features": _tensor(folder / f"{part}_f.pt").float()}
-        arrays |= {f"{part}_labels": _tensor(folder / f"{part}_l.pt")}
+        arrays[f"{part}_features"] = _tensor(folder / f"{part}_f.pt").float()
+        arrays[f"{part}_labels"] = _tensor(folder / f"{part}_l.pt")
     arrays = {name: tensor.numpy() for name, tensor in arrays.items()}
     train, val, test = (_split(folder, arrays, part, keys.shape[0], len(names)) for part in ("train", "val", "test"))
     return Bundle(tuple(names), None, None, 100.0, train, val, test)
@@ -193,13 +188,6 @@ def _names(path, arrays: dict[str, np.ndarray], name: str) -> tuple[str, ...]:
     if array.ndim != 1 or array.dtype.kind != "U":
         raise CcliError(f"bundle {path}: {name} is {array.dtype} of shape {array.shape}, not a list of strings")
     return tuple(array.tolist())
-
-
-def _width(path, arrays: dict[str, np.ndarray]) -> int:
-    features = arrays["train_features"]
-    if features.ndim != 2 or features.shape[1] < 1:
-        raise CcliError(f"bundle {path}: train_features has shape {features.shape}, not (images, width)")
-    return features.shape[1]
 
 
 def _rows(path, arrays: dict[str, np.ndarray], name: str, width: int) -> torch.Tensor | LazyRows | None:

@@ -1,27 +1,17 @@
-"""Open RGB images (see `ccli.features.decoding`), resized and cropped to what a model takes; Pillow does the work."""
-
-from __future__ import annotations
+"""Pillow's images in mode RGB (see `ccli.features.decoding`), resized and cropped to what a model takes."""
 
 import math
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 LONGEST = 100  # times the shorter side: of longer images only the part that is kept is resized
 
 
-def centre_crop(image: Image, size: int, interpolation: str) -> np.ndarray:
-    """The shorter side resized to `size`, then the centre, as CLIP's preprocessing does (and torchvision rounds).
-
-    Returns:
-        uint8 [size, size, 3]
-    """
+def centre_crop(image, size: int, interpolation: str) -> np.ndarray:
+    """uint8 [size, size, 3]: shorter side resized to `size`, then the centre, as CLIP does (and torchvision rounds)."""
     width, height = image.size
     if (width, height) != (size, size):
         short = min(width, height)
@@ -35,16 +25,10 @@ def centre_crop(image: Image, size: int, interpolation: str) -> np.ndarray:
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
-def random_crop(
-    image: Image, size: int, interpolation: str, scale: tuple[float, float], rng: random.Random
-) -> np.ndarray:
+def random_crop(image, size: int, interpolation: str, scale: tuple[float, float], rng: random.Random) -> np.ndarray:
     """torchvision's RandomResizedCrop (aspect 3/4 to 4/3, ten tries) and a flip, from a generator of its own.
 
-    Args:
-        scale: the smallest and the largest share of the image's area.
-
-    Returns:
-        uint8 [size, size, 3]
+    `scale` is the smallest and the largest share of the image's area. Returns uint8 [size, size, 3].
     """
     from PIL.Image import Transpose
 

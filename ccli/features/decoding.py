@@ -62,11 +62,7 @@ def open_image(source: Source, decoding: str = BENCHMARK, name: str = ""):
 
 
 def digest(path: str | Path) -> str:
-    """SHA-256 (hex) of a picture's file.
-
-    Raises:
-        CcliError: it cannot be read (named).
-    """
+    """SHA-256 (hex) of a picture's file. Raises CcliError where it cannot be read (named)."""
     refuse_special(path)
     with os_errors(f"image {shown(path)} cannot be read", "check the folder"), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ccli.clip.model import FrozenClip
-from ccli.clip.text_batches import encode_texts
+from ccli.clip.model import FrozenClip, encode_texts
 from ccli.clip.weights import files_stamp
 from ccli.errors import CcliError
 from ccli.features import crops, keys
@@ -69,6 +68,7 @@ class FeatureEncoder:
         self.clip, self.decoding, self.lock = clip, decoding, lock
         self.folder = None if folder is None else Path(folder)
         self.root = None if root is None else os.path.abspath(root)
+        self._below = "" if root is None else os.path.join(self.root, "")  # the part of a path that does not count
         self._stores: dict[str, RowStore | NoStore] = {}  # blocks that were read stay in memory
 
     def images(self, paths: Sequence[str | Path], what: str = "images") -> torch.Tensor:
@@ -110,8 +110,7 @@ class FeatureEncoder:
         """
         encoder, paths = self, iter(paths)
         while block := list(islice(paths, max(BATCH, STREAM // max(1, count)))):
-            errors: dict[str | Path, CcliError] = {}
-            features = None
+            errors, features = {}, None
             while features is None:
                 try:
                     features = encoder.features([p for p in block if p not in errors], count, crop, "pictures")
@@ -125,11 +124,8 @@ class FeatureEncoder:
 
     def texts(self, texts: Sequence[str], what: str = "texts") -> torch.Tensor:
         """Features [n, D] of sentences, not normalised."""
-
-        def encode(missing: list[int]) -> Iterator[tuple[list[int], torch.Tensor]]:
-            return encode_texts(self.clip, texts, missing, BATCH, what)
-
-        return self._store(self._text_spec()).rows(list(texts), encode)
+        store = self._store(self._text_spec())
+        return store.rows(list(texts), lambda missing: encode_texts(self.clip, texts, missing, BATCH, what))
 
     def missing(
         self, paths: Sequence[str | Path], count: int = 0, crop: tuple[float, float] | None = None
@@ -142,8 +138,7 @@ class FeatureEncoder:
     def pixels(self, path: str | Path, count: int, crop: tuple[float, float]) -> list[np.ndarray]:
         """The model's input for an image: its centre crop, or `count` random ones, each uint8 [S, S, 3].
 
-        Raises:
-            CcliError: it is missing, unreadable or too large, or changes meanwhile (named).
+        Raises CcliError where it is missing, unreadable or too large, or changes meanwhile (named).
         """
         (key,) = self._keys([path])
         return self._pixels(key, range(count or 1), crop if count else None)
@@ -169,11 +164,6 @@ class FeatureEncoder:
         if self.root is None:
             return keys.keys_by_content(paths, self._store(keys.DIGESTS).rows)
         return keys.keys_by_path(paths, self._below)
-
-    @property
-    def _below(self) -> str:
-        """The part of an image's path that does not count."""
-        return "" if self.root is None else os.path.join(self.root, "")
 
     def _rows(self, paths: Sequence[str | Path], count: int, crop: tuple[float, float] | None, what: str):
         """[n * count, D], the views of an image one after another."""

@@ -37,17 +37,11 @@ def name_of(folder: Path) -> str:
 
 def parts_of(folder: Path) -> list[str]:
     """The folders that hold class folders: those of train, val and test that exist, or [""] for `folder` itself."""
-    if not (folder / "train").is_dir():
-        return [""]
-    return [part for part in PARTS if (folder / part).is_dir()]
+    return [part for part in PARTS if (folder / part).is_dir()] if (folder / "train").is_dir() else [""]
 
 
 def list_images(folder: Path) -> Listing:
-    """List the class folders in `folder`, without hidden files and folders.
-
-    Raises:
-        CcliError: one of them cannot be read.
-    """
+    """The class folders in `folder`, without hidden files and folders. Raises CcliError where one cannot be read."""
     images, others = {}, []
     folders, loose = _entries(folder)
     for entry in folders:

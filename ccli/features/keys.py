@@ -56,8 +56,7 @@ def default_store() -> Path:
 def image_stamp(path: str | Path, below: str = "") -> str:
     """An image's path without the prefix `below`, its size and its time of change. Links are not followed.
 
-    Raises:
-        CcliError: it is not there (named).
+    Raises CcliError where it is not there (named).
     """
     try:
         stat = os.stat(path)

@@ -38,7 +38,9 @@ class LazyRows:
 
     def __getitem__(self, rows) -> torch.Tensor | LazyRows:
         if isinstance(rows, torch.Tensor) and rows.dtype == torch.bool:
-            return self._narrowed(np.flatnonzero(rows.cpu().numpy()))
+            other, kept = copy.copy(self), np.flatnonzero(rows.cpu().numpy())
+            other._kept, other.shape = kept if self._kept is None else self._kept[kept], (len(kept), self.shape[1])
+            return other
         rows = np.arange(len(self))[rows.cpu().numpy() if isinstance(rows, torch.Tensor) else rows]
         rows = rows if self._kept is None else self._kept[rows]
         out = torch.empty(len(rows), self.shape[1])
@@ -112,11 +114,6 @@ class LazyRows:
                 raise CcliError(f"{self.path} was changed while it was in use; start again")
             parts.append(content)
         return self._floats(b"".join(parts))
-
-    def _narrowed(self, rows: np.ndarray) -> LazyRows:
-        other = copy.copy(self)
-        other._kept, other.shape = rows if self._kept is None else self._kept[rows], (len(rows), self.shape[1])
-        return other
 
 
 def large_rows(path: str | Path, name: str) -> LazyRows | None:

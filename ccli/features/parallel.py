@@ -13,11 +13,8 @@ def in_threads(
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Each block of rows with the features that `work` makes of it, in the order of the blocks.
 
-    `work` gets parts of at most `size` rows. One thread does the whole of a part, and operators in it use no further
-    threads: no core waits for another one, and results do not depend on the number of cores.
-
-    Args:
-        work: rows to their features [len(rows), D].
+    `work` gets parts of at most `size` rows and gives features [len(part), D]. One thread does the whole of a part, and
+    operators in it use no further threads: no core waits for another one, and results do not depend on their number.
     """
     cores, before = _cores(), torch.get_num_threads()
     pool = ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,))

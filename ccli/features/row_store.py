@@ -9,20 +9,20 @@ and nothing is unpickled. A lock keeps two processes from encoding the same rows
 import hashlib
 import json
 import os
-import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import filelock
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from ccli.errors import CcliError
-from ccli.files.atomic import moved_into_place, remove_leftovers
+from ccli.errors import CcliError, os_errors
+from ccli.files.atomic import acquire, moved_into_place, remove_leftovers
 
 # positions in the request -> (positions, features [B, D]) batch by batch
 Encode = Callable[[list[int]], Iterable[tuple[list[int], torch.Tensor]]]
@@ -87,7 +87,10 @@ class RowStore:
         if any(d not in self._where for d in digests):
             self._refresh()
         if any(d not in self._where for d in digests):
-            self._make_folder()
+            with self._writing():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                if not (self.folder / "spec.json").exists():
+                    _write(self.folder / "spec.json", self._spec.encode())
             with self._lock():
                 self._refresh(remove=True)  # another process may have encoded them meanwhile
                 missing = {d: k for k, d in enumerate(digests) if d not in self._where}
@@ -98,12 +101,6 @@ class RowStore:
         """Positions of the keys that have no row."""
         self._refresh()
         return [k for k, key in enumerate(keys) if _digest(key) not in self._where]
-
-    def _make_folder(self) -> None:
-        with self._writing():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not (self.folder / "spec.json").exists():
-                _write(self.folder / "spec.json", self._spec.encode())
 
     def _gather(self, digests: list[bytes]) -> torch.Tensor:
         places: dict[str, list[tuple[int, int]]] = {}
@@ -132,13 +129,12 @@ class RowStore:
         """A block with the checksum that is its name. A copy: mapped memory would change with the file, unnoticed."""
         path = self.folder / f"{name}{SUFFIX}"
         try:
-            with _reading(path):
-                content = path.read_bytes()
-            if hashlib.sha256(content).hexdigest() != name:
+            content = _found(path, Path.read_bytes)
+            if content is None or hashlib.sha256(content).hexdigest() != name:
                 raise _Damaged(name)
             block = load(content)
             return {part: block[part] for part in ("keys", "features")}
-        except (FileNotFoundError, SafetensorError, KeyError) as error:
+        except (SafetensorError, KeyError) as error:
             raise _Damaged(name) from error
 
     def _forget(self) -> None:
@@ -152,17 +148,18 @@ class RowStore:
         if not torch.isfinite(features).all():
             raise CcliError(f"the model gave features that are not finite (store {self.folder}); try precision fp32")
         keys = torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.uint8).view(len(digests), -1)
-        content = save({"keys": keys, "features": features})
+        block = {"keys": keys, "features": features}
+        content = save(block)
         name = hashlib.sha256(content).hexdigest()
         with self._writing():
             _write(self.folder / f"{name}{SUFFIX}", content)
-        self._take(name, {"keys": keys, "features": features})
+        self._take(name, block)
 
     def _refresh(self, remove: bool = False) -> None:
         """Read the blocks that this process has not read yet; `remove` damaged ones, which needs the lock."""
-        for name in self._names():
-            if name in self._known:
-                continue
+        files = _found(self.folder, os.listdir) or []  # a glob takes a folder that cannot be read for an empty one
+        names = {file.removesuffix(SUFFIX) for file in files if file.endswith(SUFFIX)}
+        for name in sorted(names - self._known):
             try:
                 self._take(name, self._read(name))
             except _Damaged:
@@ -170,15 +167,6 @@ class RowStore:
                     self._remove(self.folder / f"{name}{SUFFIX}")
         if remove:
             remove_leftovers(self.folder)
-
-    def _names(self) -> list[str]:
-        """Of the blocks in the folder. Not by glob, for which a folder that cannot be read is an empty one."""
-        try:
-            with _reading(self.folder):
-                files = os.listdir(self.folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(name.removesuffix(SUFFIX) for name in files if name.endswith(SUFFIX))
 
     def _remove(self, path: Path) -> None:
         if not path.exists():  # removed by another process
@@ -193,26 +181,16 @@ class RowStore:
             self._where.setdefault(key.tobytes(), (name, row))
         self._hold(name, block["features"])
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StoreError(
-                f"cannot write features to {self.folder} ({error.strerror or error}); make room or set CCLI_STORE to a "
-                "folder that can be written"
-            ) from error
+    def _writing(self) -> AbstractContextManager[None]:
+        remedy = "make room or set CCLI_STORE to a folder that can be written"
+        return os_errors(f"cannot write features to {self.folder}", remedy, StoreError)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
         """Held by the one process that encodes; the system releases it when that process dies."""
         lock = filelock.FileLock(self.folder / self._lock_name)
         with self._writing():
-            try:
-                lock.acquire(timeout=0)
-            except filelock.Timeout:
-                print(f"Another process is encoding into {self.folder}; waiting for it", file=sys.stderr)
-                lock.acquire()
+            acquire(lock, f"Another process is encoding into {self.folder}; waiting for it")
         try:
             yield
         finally:
@@ -228,15 +206,9 @@ def _write(path: Path, content: bytes) -> None:
         scratch.write_bytes(content)  # no fsync: a block that a power cut emptied has the wrong checksum
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """A missing file is left to the caller."""
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except OSError as error:
-        raise StoreError(
-            f"cannot read {path} ({error.strerror or error}); check its disk and its permissions, or set CCLI_STORE to "
-            "another folder"
-        ) from error
+def _found(path: Path, read: Callable) -> Any:
+    """`read(path)`, or None where there is nothing at this path."""
+    remedy = "check its disk and its permissions, or set CCLI_STORE to another folder"
+    with os_errors(f"cannot read {path}", remedy, StoreError), suppress(FileNotFoundError, NotADirectoryError):
+        return read(path)
+    return None

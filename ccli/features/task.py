@@ -101,10 +101,8 @@ class FewShotTask:
         return replace(self, train=self.train.take(kept), val=None), self.train.take(held)
 
     def to(self, device: torch.device | str) -> FewShotTask:
-        def move(x):
-            return x.to(device) if isinstance(x, Split | torch.Tensor) else x
-
-        return replace(self, **{name: move(value) for name, value in vars(self).items()})
+        movable = {name: x for name, x in vars(self).items() if isinstance(x, Split | torch.Tensor)}
+        return replace(self, **{name: x.to(device) for name, x in movable.items()})
 
 
 def unit(x: torch.Tensor, what: str = "features") -> torch.Tensor:

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ccli.clip.fuse_batchnorm import fuse_batchnorm
-from ccli.clip.model import FrozenClip
+from ccli.clip.model import FrozenClip, fuse_batchnorm
 
 
 def resnet(seed=0):

@@ -4,8 +4,7 @@ import pytest
 import torch
 from helpers import small_clip
 
-from ccli.clip.model import FrozenClip
-from ccli.clip.text_batches import encode_texts
+from ccli.clip.model import FrozenClip, encode_texts
 from ccli.clip.text_tower import TextTower
 from ccli.features.encoder import FeatureEncoder
 
