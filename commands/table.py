@@ -6,7 +6,9 @@ Imports nothing but the standard library, numpy and ccli, so it reads the runs o
 import argparse
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from ccli.commands.logs import print_means
 from ccli.commands.parser import Parser
@@ -18,6 +20,7 @@ from ccli.results.records import FAILURE, RECORD, find_records
 from ccli.results.table_formats import FORMATS, render
 from ccli.results.tables import build_table
 
+Found = list[tuple[Path, dict[str, Any]]]  # records with their paths
 OF_LOGS = ("ci95", "test_log", "multi_exp", "keyword")  # options
 OF_TABLES = ("format", "against", "published", "columns", "paired")
 EXAMPLES = """
@@ -105,35 +108,37 @@ def without_result(directory: str) -> list[str]:
     return [f"{path} has no {RECORD}; finish its run" for path in bare if path not in above]
 
 
-def read_runs(directories: list[str]) -> dict[str, tuple[str, dict]]:
-    """Real path -> (path, record) below all folders; what is missing or unreadable is named on stderr.
-
-    Raises:
-        CcliError: there is no readable record.
-    """
-    found, problems, unfinished = {}, {}, {}
-    for directory in directories:
-        records, bad = find_records(directory)
+def read_runs(folders: list[str]) -> tuple[Found, list[str], list[str]]:
+    """Records with their paths below all folders, each once; problems; folders that hold neither."""
+    found, problems, empty = {}, {}, {}
+    for folder in folders:
+        records, bad = find_records(folder)
         for path, record in records:  # folders may overlap
-            found.setdefault(os.path.realpath(path), (str(path), record))
+            found.setdefault(os.path.realpath(path), (path, record))
         problems |= dict.fromkeys(bad)
-        unfinished |= dict.fromkeys(without_result(directory))
-    for problem in [*problems, *(unfinished if found else ())]:
+        empty |= {} if records or bad else {folder: None}
+    return list(found.values()), list(problems), list(empty)
+
+
+def warn(problems: Iterable[str], found: Found, folders: list[str]) -> None:
+    """Name problems on stderr. Raises CcliError if the folders hold no readable record."""
+    for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)
     if not found:
-        raise CcliError(f"nothing found in {', '.join(directories)}: no readable result.json below; finish a run first")
-    return found
+        raise CcliError(f"nothing found in {', '.join(folders)}: no readable result.json below; finish a run first")
 
 
 def print_table(args: argparse.Namespace) -> None:
     """Print one table of every readable record below the folders."""
-    found = read_runs(args.directory)
+    found, problems, _ = read_runs(args.directory)
+    unfinished = [line for folder in args.directory for line in without_result(folder)] if found else []
+    warn(dict.fromkeys(problems + unfinished), found, args.directory)
     published = read_published(args.published) if args.published else ()
-    records = [record for _, record in found.values()]
+    records = [record for _, record in found]
     try:
         table = build_table(records, args.columns, args.against or "", published)
         tests = paired_tests(records) if args.paired else None
     except Conflict as clash:
-        files = [path for path, record in found.values() if any(record is one for one in clash.records)]
+        files = [str(path) for path, record in found if any(record is one for one in clash.records)]
         raise CcliError(f"{' and '.join(files)}: {clash}") from clash
     print(render(table, args.format or "github", tests))
