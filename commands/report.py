@@ -39,11 +39,8 @@ def parser(prog: str) -> Parser:
     add("--to", metavar="HTML", help="the page (default: report.html, or concepts.html; none with --figures alone)")
     add("--figures", metavar="DIR", help="a folder for the figures as PDF and PNG")
     add("--against", metavar="TRAINER", help="differences to this trainer, too")
-    add(
-        "--published",
-        metavar="CSV",
-        help="numbers in marked rows (columns dataset, trainer, backbone, shots, accuracy)",
-    )
+    published = "published numbers in marked rows (columns dataset, trainer, backbone, shots, accuracy)"
+    add("--published", metavar="CSV", help=published)
     return parser
 
 
