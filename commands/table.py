@@ -27,8 +27,6 @@ EXAMPLES = """
 examples:
   The mean over seeds, from DIR/seed1/log.txt, DIR/seed2/log.txt, ... (the last value after the end of training):
     PROG output/dtd/CCLI/rn50_16shots{logs}
-  The same with a 95 % confidence interval (1.96 * std / sqrt(seeds)) instead of the standard deviation:
-    PROG output/dtd/CCLI/rn50_16shots --ci95{logs}
   Runs that only tested (train.py --eval-only), and another line of the result:
     PROG output/imagenetv2/CCLI/rn50_16shots --test-log --keyword macro_f1{logs}
   Each experiment in a folder (output/dtd/CCLI/{{rn50_1shots,rn50_2shots,...}}/seed*), and their average:
@@ -36,9 +34,8 @@ examples:
   One table of every finished run below one or several folders, from result.json and so without rounding:
     PROG output{table}
     PROG output/dtd output/eurosat{table} --format simple
-  Data sets as columns (or --columns shots), with a block of rows for each number of shots, and their average:
-    PROG output{table} --columns dataset
-  For a paper (the booktabs package), and every number in full, one line for each row and column (pandas.read_csv):
+  For a paper (booktabs): data sets as columns, a block of rows for each number of shots, and their average; every
+  number in full, one line for each row and column (pandas.read_csv):
     PROG output{table} --columns dataset --format latex > table.tex
     PROG output{table} --format csv > table.csv
   The difference to one trainer beside each column, and rows of published numbers:
@@ -46,8 +43,9 @@ examples:
   Is CCLI better than each other trainer? Paired tests over data sets, shots and seeds, and over images:
     PROG output{table} --paired
 
-+- in the log modes is the population standard deviation, as CoOp prints it; ± in a table is the sample standard
-deviation (n - 1), the larger of the two. A table's last rows have CCLI's difference to the best other trainer.
++- in the log modes is the population standard deviation, as CoOp prints it, or with --ci95 1.96 * std / sqrt(seeds);
+± in a table is the sample standard deviation (n - 1). A table's last rows have CCLI's difference to the best other
+trainer.
 """
 
 
