@@ -46,16 +46,15 @@ def is_plugin(module: str) -> bool:
     return module.partition(".")[0] in {package.__name__ for package in packages()}
 
 
-def config_folders(trainer: str) -> list[Path]:
-    """The folders with a trainer's yaml files in these packages."""
-    places = [Path(place) / "configs" / trainer for package in packages() for place in package.__path__]
-    return [place for place in places if place.is_dir()]
+def config_folders(trainer: str = "*") -> list[Path]:
+    """The folders with the yaml files of a trainer, or of all trainers, in these packages."""
+    places = [Path(place) for package in packages() for place in package.__path__]
+    return [folder for place in places for folder in place.glob(f"configs/{trainer}/")]  # folders alone
 
 
 def trainers() -> list[str]:
     """The trainers that these packages have yaml files for, by name."""
-    places = [Path(place) / "configs" for package in packages() for place in package.__path__]
-    return sorted({folder.name for place in places if place.is_dir() for folder in place.iterdir() if folder.is_dir()})
+    return sorted({folder.name for folder in config_folders()})
 
 
 def _package(name: str) -> ModuleType:

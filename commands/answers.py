@@ -5,18 +5,58 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ccli.commands.pictures import Pictures
 from ccli.errors import CcliError
 from ccli.features.decoding import shown
+from ccli.features.image_folder import SUFFIXES
 
 BLOCK = 64  # pictures that are labelled at a time
 FOR, AGAINST, KINDS = 5, 3, 4  # concepts that are listed, and kinds of them
+
+
+class Pictures:
+    """Iterate over picture files: those given, and those below folders, sorted by name within each folder.
+
+    Folders are searched at any depth, without links to folders and hidden ones. Those that cannot be read or hold no
+    picture are named on stderr and counted in `problems`.
+    """
+
+    def __init__(self, places: Sequence[str]):
+        self.places, self.problems = places, 0
+
+    def __iter__(self) -> Iterator[str]:
+        for place in self.places:
+            if not os.path.isdir(place):
+                yield place
+                continue
+            count = 0
+            for path in self._below(place):
+                count += 1
+                yield path
+            if not count:
+                self._say(f"folder {shown(place)} holds no picture ({', '.join(SUFFIXES)})")
+
+    def _below(self, folder: str) -> Iterator[str]:
+        try:
+            with os.scandir(folder) as entries:
+                entries = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
+        except OSError as error:
+            self._say(f"cannot list folder {shown(folder)} ({error.strerror or error})")
+            return
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._below(entry.path)
+            elif entry.name.lower().endswith(SUFFIXES) and os.path.isfile(entry.path):  # False for a link to itself
+                yield entry.path
+
+    def _say(self, problem: str) -> None:
+        self.problems += 1
+        print(f"warning: {problem}", file=sys.stderr)
 
 
 def load(args: argparse.Namespace) -> Any:
@@ -82,11 +122,15 @@ def reasons_text(why: dict | None) -> list[str]:
 
 def write_all(run: Any, args: argparse.Namespace) -> int:
     """Print each picture's answer on stdout, and each that cannot be read on stderr; returns the exit status."""
+    from tqdm import tqdm
+
     table = csv.writer(sys.stdout, lineterminator="\n")
     if args.csv:
         table.writerow(["image", "label", *(f"{x}_{k + 1}" for k in range(args.top) for x in ("label", "probability"))])
     bad, count, pictures = 0, 0, Pictures(args.images)
-    for found in predictions(run, _counted(pictures), args.top, args.reject, args.explain):
+    hidden = True if sys.stdout.isatty() else None  # no bar where answers go to the same terminal
+    paths = tqdm(pictures, unit=" pictures", disable=hidden, leave=False)
+    for found in predictions(run, paths, args.top, args.reject, args.explain):
         count += 1
         if isinstance(found, CcliError):
             bad += 1
@@ -101,10 +145,3 @@ def write_all(run: Any, args: argparse.Namespace) -> int:
     if bad:
         print(f"warning: {bad} of {count} pictures could not be read", file=sys.stderr)
     return 1 if bad or pictures.problems else 0
-
-
-def _counted(paths: Iterable[str]) -> Iterable[str]:
-    """With a progress bar, unless answers go to the same terminal."""
-    from tqdm import tqdm
-
-    return tqdm(paths, unit=" pictures", disable=True if sys.stdout.isatty() else None, leave=False)

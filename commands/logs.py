@@ -73,10 +73,8 @@ def summarise(directory: str, keyword: str, end_signals: tuple[str, ...], ci95: 
     spread = np.std(values)
     if ci95:
         spread = 1.96 * spread / np.sqrt(len(values))
-    print("===")
-    print(f"Summary of directory: {directory}")
-    print(f"* {keyword}: {np.mean(values):.2f}% +- {spread:.2f}%")
-    print("===")
+    print(f"===\nSummary of directory: {directory}")
+    print(f"* {keyword}: {np.mean(values):.2f}% +- {spread:.2f}%\n===")
     return float(np.mean(values))
 
 
@@ -97,14 +95,11 @@ def print_means(
     import numpy as np
 
     end_signals = TESTED if tested else TRAINED
-    if not several:
-        summarise(directory, keyword, end_signals, ci95)
-        return
-    experiments = [os.path.join(directory, name) for name in subfolders(directory)]
+    experiments = [os.path.join(directory, name) for name in subfolders(directory)] if several else [directory]
     if not experiments:
         raise CcliError(
             f"nothing found in {directory}: it has no sub-folders; leave --multi-exp out or give their parent"
         )
     means = [summarise(experiment, keyword, end_signals, ci95) for experiment in experiments]
-    print("Average performance")
-    print(f"* {keyword}: {np.mean(means):.2f}%")
+    if several:
+        print(f"Average performance\n* {keyword}: {np.mean(means):.2f}%")

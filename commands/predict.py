@@ -21,12 +21,9 @@ examples:
     PROG --model-dir output/try holiday/ --reject 0.8
 """
 COOP = """\
-  Why: the concepts that speak for and against the label, with the training pictures behind each (runs of CCLI):
+  The other options, as in `ccli explain` and `ccli export`, whose --help says more:
     PROG --model-dir output/try a.jpg --explain
-  What marks a class, and what separates it from another:
-    PROG --model-dir output/try --class "striped star"
     PROG --model-dir output/try --class "striped star" --against "blue cross"
-  The classifier as an ONNX model, and with the image tower as another:
     PROG --model-dir output/try --export model.onnx
 """
 FOLDERS = """
@@ -68,8 +65,8 @@ def _probability(text: str) -> float:
 
 def check(parser: Parser, args: argparse.Namespace) -> None:
     """End with an error if options are missing or do not fit together."""
-    named = {"IMAGE": args.images, "--class": args.name, "--export": args.export}
-    tasks = [name for name, given in named.items() if given]
+    given = {"IMAGE": args.images, "--class": args.name, "--export": args.export}
+    tasks = [name for name in given if given[name]]
     if len(tasks) != 1:
         parser.error(f"give one of IMAGE, --class and --export{', not ' + ' and '.join(tasks) if tasks else ''}")
     if args.against and not args.name:

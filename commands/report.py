@@ -4,17 +4,15 @@ With --concepts, a page on the concepts of one run of CCLI instead.
 """
 
 import argparse
-import os
-import sys
 from pathlib import Path
-from typing import Any
 
 from ccli.commands.parser import Parser
-from ccli.errors import CcliError, os_errors
-from ccli.files.atomic import moved_into_place
+from ccli.commands.table import Found, read_runs, warn
+from ccli.errors import CcliError
+from ccli.files.atomic import write_whole
 from ccli.results.aggregate import Task, collect, rows_of
+from ccli.results.methods import method_order
 from ccli.results.published import read_published
-from ccli.results.records import find_records
 
 EXAMPLES = """
 examples:
@@ -31,7 +29,6 @@ The page holds the tables, paired tests, curves with error bars, time, per-class
 choose, chosen hyper-parameters and versions. Runs that failed or cannot be read are named here and in the page, and
 the rest goes on. The same records give the same page, byte for byte.
 """
-Found = list[tuple[Path, dict[str, Any]]]
 
 
 def parser(prog: str) -> Parser:
@@ -39,53 +36,21 @@ def parser(prog: str) -> Parser:
     add = parser.add_argument
     add("output", nargs="*", metavar="OUTPUT", help="folder of runs (result.json at any depth)")
     add("--concepts", metavar="RUN", help="instead of OUTPUT: a run of CCLI whose concepts to show")
-    add(
-        "--to",
-        metavar="HTML",
-        help="the page (default: report.html, or concepts.html; none if only --figures is given)",
-    )
+    add("--to", metavar="HTML", help="the page (default: report.html, or concepts.html; none with --figures alone)")
     add("--figures", metavar="DIR", help="a folder for the figures as PDF and PNG")
     add("--against", metavar="TRAINER", help="differences to this trainer, too")
-    add(
-        "--published",
-        metavar="CSV",
-        help="published numbers in marked rows (columns dataset, trainer, backbone, shots, accuracy)",
-    )
+    published = "published numbers in marked rows (columns dataset, trainer, backbone, shots, accuracy)"
+    add("--published", metavar="CSV", help=published)
     return parser
 
 
 def check(parser: Parser, args: argparse.Namespace) -> None:
     """End with an error if options are missing or do not fit together."""
-    if args.concepts is None:
-        if not args.output:
-            parser.error("the following arguments are required: OUTPUT (or --concepts RUN)")
-        return
-    others = {"OUTPUT": args.output, "--figures": args.figures, "--against": args.against}
-    for name, value in (others | {"--published": args.published}).items():
-        if value:
-            parser.error(f"argument --concepts: not allowed with {name}")
-
-
-def read_runs(folders: list[str]) -> tuple[Found, list[str]]:
-    """(records with their paths, problems) below all folders; a record that two folders hold counts once."""
-    found: dict[str, tuple[Path, dict[str, Any]]] = {}
-    problems: dict[str, None] = {}
-    for folder in folders:
-        records, bad = find_records(folder)
-        for path, record in records:
-            found.setdefault(os.path.realpath(path), (path, record))
-        if not records and not bad:
-            bad = [f"{folder} holds no finished run (no result.json below); finish one, or leave the folder out"]
-        problems |= dict.fromkeys(bad)
-    kept, clashes = one_a_place(list(found.values()))
-    return in_order(kept), [*problems, *clashes]
-
-
-def in_order(found: Found) -> Found:
-    """Methods as papers list them, zero-shot first and CCLI last, which is the order of lines in the tables."""
-    from ccli.results.methods import method_order
-
-    return sorted(found, key=lambda f: (*method_order(f[1]["trainer"]), f[1]["protocol"] == "paper"))
+    if args.concepts is None and not args.output:
+        parser.error("the following arguments are required: OUTPUT (or --concepts RUN)")
+    for name in ("output", "figures", "against", "published"):
+        if args.concepts is not None and getattr(args, name):
+            parser.error(f"argument --concepts: not allowed with {'OUTPUT' if name == 'output' else f'--{name}'}")
 
 
 def one_a_place(found: Found) -> tuple[Found, list[str]]:
@@ -114,30 +79,25 @@ def _clash(claims: Found, problems: list[str]) -> bool:
     return False
 
 
-def write_page(target: Path, text: str) -> None:
-    """Write a page atomically. Raises CcliError if that fails."""
-    with os_errors(f"cannot write {target}", "free space or choose another place"):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with moved_into_place(target) as scratch:
-            scratch.write_bytes(text.encode("utf-8", errors="replace"))  # names of files need not be text
-
-
 def report(args: argparse.Namespace) -> None:
     """Read, draw and write; a line on stdout for each thing written, one on stderr for each problem."""
     from ccli.results.plots import plots, save
 
-    found, problems = read_runs(args.output)
-    for problem in problems:
-        print(f"warning: {problem}", file=sys.stderr)
-    if not found:
-        raise CcliError(f"nothing found in {', '.join(args.output)}: no readable result.json below; finish a run first")
+    found, problems, empty = read_runs(args.output)
+    found, clashes = one_a_place(found)
+    remedy = "finish one, or leave the folder out"
+    problems += [f"{folder} holds no finished run (no result.json below); {remedy}" for folder in empty]
+    problems += clashes
+    warn(problems, found, args.output)
+    found.sort(key=lambda f: (*method_order(f[1]["trainer"]), f[1]["protocol"] == "paper"))  # as papers list methods
     published = read_published(args.published) if args.published else ()
     figures = plots([record for _, record in found])
     if args.to or not args.figures:
         from ccli.pages.report import render_page
 
         target = Path(args.to or "report.html")
-        write_page(target, render_page(found, figures, problems, args.against or "", published))
+        page = render_page(found, figures, problems, args.against or "", published)
+        write_whole(target, page.encode(errors="replace"))  # names of files need not be text
         print(f"{target}: a page on {len(found)} run{'' if len(found) == 1 else 's'}")
     if args.figures:
         paths = save(figures, args.figures)
@@ -151,7 +111,7 @@ def report_concepts(args: argparse.Namespace) -> None:
 
     target = Path(args.to or "concepts.html")
     data = contents(args.concepts)
-    write_page(target, render_concepts(data))
+    write_whole(target, render_concepts(data).encode(errors="replace"))
     counts = f"{len(data['concepts'])} concepts, {len(data['classes'])} classes and {len(data['examples'])} test images"
     print(f"{target}: a page on {counts}")
 

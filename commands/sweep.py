@@ -15,7 +15,6 @@ from pathlib import Path
 
 from ccli.commands.parser import Parser, positive
 from ccli.errors import CcliError, nearest
-from ccli.sweeps.overview import Plan, print_end, print_plan, print_table
 from ccli.sweeps.plan import PAPER_SHOTS, TRAINERS, Grid, runs_of
 
 OPTION = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+|PROTOCOL|USE_CUDA|VERBOSE|SEED|OUTPUT_DIR|CFG_NAME")  # a KEY
@@ -41,14 +40,12 @@ make more tables, and figures.
 def parser(prog: str) -> Parser:
     parser = Parser(prog, __doc__, EXAMPLES)
     add = parser.add_argument
-    names = "yaml stems in configs/datasets, or paths of feature bundles and of folders of pictures"
-    add("--datasets", nargs="+", required=True, help=names)
+    add("--datasets", nargs="+", required=True, help="yaml stems, or paths of feature bundles and folders of pictures")
     add("--trainers", nargs="+", default=list(TRAINERS), help="default: all of them")
     shots = 'training images per class; "all" (default) is 1 2 4 8 16; -1 is the whole training set'
     add("--shots", nargs="+", type=_shots, default=[PAPER_SHOTS], help=shots)
     add("--seeds", nargs="+", type=_seed, default=[1, 2, 3], help="default: 1 2 3")
-    cfg = "stem of a yaml that every trainer has (default: demo_clip on concept_shapes, else rn50)"
-    add("--cfg", default="", help=cfg)
+    add("--cfg", default="", help="stem of the trainers' yaml (default: demo_clip on concept_shapes, else rn50)")
     add("--targets", nargs="+", default=[], metavar="DATASET", help="data sets that every run is tested on, too")
     add("--root", default="data", help="folder of the data sets (default: data)")
     add("--output", default="output", type=Path, help="folder of the runs (default: output)")
@@ -56,8 +53,7 @@ def parser(prog: str) -> Parser:
     add("--jobs", type=positive, default=1, help="processes at a time (default: 1)")
     threads = "threads of a run (default: all cores divided by --jobs); their number may change its last bits"
     add("--threads", type=positive, help=threads)
-    ray = "carry out the runs on a Ray cluster: HOST:PORT, ray://HOST:PORT, auto, or local"
-    add("--ray", metavar="ADDRESS", help=ray)
+    add("--ray", metavar="ADDRESS", help="use a Ray cluster: HOST:PORT, ray://HOST:PORT, auto, or local")
     add("--gpus", type=float, help="with --ray: GPUs per run, may be a fraction (default: 1 if the cluster has any)")
     add("--deterministic", action="store_true", help="give the same bits each time on a GPU, too (slower)")
     add("--against", default="", metavar="TRAINER", help="differences to this trainer in the table")
@@ -107,8 +103,8 @@ def main(argv: list[str], prog: str) -> int:
             f"{nearest(args.against, args.trainers)}"
         )
     _refuse_unusable(args.output)
-    from ccli.sweeps.carry_out import carry_out  # imports torch, which --help must not
-    from ccli.sweeps.encoding import missing_images
+    from ccli.sweeps.encoding import missing_images  # imports torch, which --help must not
+    from ccli.sweeps.overview import Plan, carry_out, print_end, print_plan, print_table
 
     plan = Plan(runs_of(grid))
     missing, problems = missing_images(plan.to_do)

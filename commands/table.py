@@ -6,7 +6,9 @@ Imports nothing but the standard library, numpy and ccli, so it reads the runs o
 import argparse
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from ccli.commands.logs import print_means
 from ccli.commands.parser import Parser
@@ -18,14 +20,13 @@ from ccli.results.records import FAILURE, RECORD, find_records
 from ccli.results.table_formats import FORMATS, render
 from ccli.results.tables import build_table
 
+Found = list[tuple[Path, dict[str, Any]]]  # records with their paths
 OF_LOGS = ("ci95", "test_log", "multi_exp", "keyword")  # options
 OF_TABLES = ("format", "against", "published", "columns", "paired")
 EXAMPLES = """
 examples:
   The mean over seeds, from DIR/seed1/log.txt, DIR/seed2/log.txt, ... (the last value after the end of training):
     PROG output/dtd/CCLI/rn50_16shots{logs}
-  The same with a 95 % confidence interval (1.96 * std / sqrt(seeds)) instead of the standard deviation:
-    PROG output/dtd/CCLI/rn50_16shots --ci95{logs}
   Runs that only tested (train.py --eval-only), and another line of the result:
     PROG output/imagenetv2/CCLI/rn50_16shots --test-log --keyword macro_f1{logs}
   Each experiment in a folder (output/dtd/CCLI/{{rn50_1shots,rn50_2shots,...}}/seed*), and their average:
@@ -33,9 +34,8 @@ examples:
   One table of every finished run below one or several folders, from result.json and so without rounding:
     PROG output{table}
     PROG output/dtd output/eurosat{table} --format simple
-  Data sets as columns (or --columns shots), with a block of rows for each number of shots, and their average:
-    PROG output{table} --columns dataset
-  For a paper (the booktabs package), and every number in full, one line for each row and column (pandas.read_csv):
+  For a paper (booktabs): data sets as columns, a block of rows for each number of shots, and their average; every
+  number in full, one line for each row and column (pandas.read_csv):
     PROG output{table} --columns dataset --format latex > table.tex
     PROG output{table} --format csv > table.csv
   The difference to one trainer beside each column, and rows of published numbers:
@@ -43,8 +43,9 @@ examples:
   Is CCLI better than each other trainer? Paired tests over data sets, shots and seeds, and over images:
     PROG output{table} --paired
 
-+- in the log modes is the population standard deviation, as CoOp prints it; ± in a table is the sample standard
-deviation (n - 1), the larger of the two. A table's last rows have CCLI's difference to the best other trainer.
++- in the log modes is the population standard deviation, as CoOp prints it, or with --ci95 1.96 * std / sqrt(seeds);
+± in a table is the sample standard deviation (n - 1). A table's last rows have CCLI's difference to the best other
+trainer.
 """
 
 
@@ -105,35 +106,37 @@ def without_result(directory: str) -> list[str]:
     return [f"{path} has no {RECORD}; finish its run" for path in bare if path not in above]
 
 
-def read_runs(directories: list[str]) -> dict[str, tuple[str, dict]]:
-    """Real path -> (path, record) below all folders; what is missing or unreadable is named on stderr.
-
-    Raises:
-        CcliError: there is no readable record.
-    """
-    found, problems, unfinished = {}, {}, {}
-    for directory in directories:
-        records, bad = find_records(directory)
+def read_runs(folders: list[str]) -> tuple[Found, list[str], list[str]]:
+    """Records with their paths below all folders, each once; problems; folders that hold neither."""
+    found, problems, empty = {}, {}, {}
+    for folder in folders:
+        records, bad = find_records(folder)
         for path, record in records:  # folders may overlap
-            found.setdefault(os.path.realpath(path), (str(path), record))
+            found.setdefault(os.path.realpath(path), (path, record))
         problems |= dict.fromkeys(bad)
-        unfinished |= dict.fromkeys(without_result(directory))
-    for problem in [*problems, *(unfinished if found else ())]:
+        empty |= {} if records or bad else {folder: None}
+    return list(found.values()), list(problems), list(empty)
+
+
+def warn(problems: Iterable[str], found: Found, folders: list[str]) -> None:
+    """Name problems on stderr. Raises CcliError if the folders hold no readable record."""
+    for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)
     if not found:
-        raise CcliError(f"nothing found in {', '.join(directories)}: no readable result.json below; finish a run first")
-    return found
+        raise CcliError(f"nothing found in {', '.join(folders)}: no readable result.json below; finish a run first")
 
 
 def print_table(args: argparse.Namespace) -> None:
     """Print one table of every readable record below the folders."""
-    found = read_runs(args.directory)
+    found, problems, _ = read_runs(args.directory)
+    unfinished = [line for folder in args.directory for line in without_result(folder)] if found else []
+    warn(dict.fromkeys(problems + unfinished), found, args.directory)
     published = read_published(args.published) if args.published else ()
-    records = [record for _, record in found.values()]
+    records = [record for _, record in found]
     try:
         table = build_table(records, args.columns, args.against or "", published)
         tests = paired_tests(records) if args.paired else None
     except Conflict as clash:
-        files = [path for path, record in found.values() if any(record is one for one in clash.records)]
+        files = [str(path) for path, record in found if any(record is one for one in clash.records)]
         raise CcliError(f"{' and '.join(files)}: {clash}") from clash
     print(render(table, args.format or "github", tests))

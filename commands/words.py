@@ -19,7 +19,6 @@ examples:
   PROG output/concept_shapes/CoOp/demo_clip_16shots/seed1
   PROG DOWNLOADED/rn50_ep50_16shots/seed1 --backbone RN50 --top 3
 """
-HEAD = "head"  # the folder of a run's checkpoints
 
 
 def parser(prog: str) -> Parser:
@@ -33,7 +32,24 @@ def parser(prog: str) -> Parser:
 
 def main(argv: list[str], prog: str) -> int:
     args = parser(prog).parse_args(argv)
-    interpret(Path(args.run).expanduser(), args.top if args.topk is None else args.topk, args.backbone)
+    top = args.topk or args.top
+    ctx, backbone, names = read_run(Path(args.run).expanduser(), args.backbone)
+    from ccli.clip.model import FrozenClip
+
+    clip = FrozenClip(backbone)
+    vocabulary = clip.text_tower.token_embedding.weight
+    if ctx.shape[-1] != vocabulary.shape[1]:
+        raise CcliError(
+            f"the context's vectors are {ctx.shape[-1]} wide and the words of {backbone} {vocabulary.shape[1]}; "
+            "give the backbone it was learned with as --backbone"
+        )
+    per_class = ctx.ndim == 3
+    print(f"context of {ctx.shape[-2]} vectors{' for each class' if per_class else ''}, backbone {backbone}")
+    print(f"a word of its {len(vocabulary)} is typically {typical_distance(vocabulary):.4f} from the next")
+    for k, vectors in enumerate(ctx if per_class else [ctx]):
+        if per_class:
+            print(f"\n{names[k] if names and k < len(names) else f'class {k}'}")
+        print("\n".join(words_of(vectors, vocabulary, top, clip.token_text)))
     return 0
 
 
@@ -46,14 +62,14 @@ def read_run(run: Path, backbone: str) -> tuple:
         if not backbone:
             raise CcliError(f"{context.path} does not record its backbone; give it, such as --backbone RN50")
         return context.ctx, backbone, None
-    from ccli.trainers.common.checkpoints import has_checkpoint, read_checkpoint, read_options
+    from ccli.trainers.common.checkpoints import HEAD, has_checkpoint, read_checkpoint, read_options
 
     options = read_options(run)
-    trainer = options.get("TRAINER", {}).get("NAME")
     if not has_checkpoint(str(run), HEAD):
         raise CcliError(f"{run} holds a run without a checkpoint; finish that run")
     state = read_checkpoint(run / HEAD)
     if "ctx" not in state:
+        trainer = options.get("TRAINER", {}).get("NAME")
         raise CcliError(f"{run} holds a run of {trainer}, which learns no context; give one of CoOp")
     names = json.loads((run / "run.json").read_text())["classnames"]
     return state["ctx"].float(), backbone or options["MODEL"]["BACKBONE"]["NAME"], names
@@ -88,24 +104,3 @@ def word(text: str) -> str:
     """A token's text as it is printed: a piece of a word ends in "-", "<end_of_text>" and its like do not."""
     text = text.strip() if text.endswith((" ", ">")) else f"{text}-"
     return text if text.isprintable() else repr(text)
-
-
-def interpret(run: Path, top: int, backbone: str) -> None:
-    ctx, backbone, names = read_run(run, backbone)
-    from ccli.clip.model import FrozenClip
-
-    clip = FrozenClip(backbone)
-    vocabulary = clip.text_tower.token_embedding.weight
-    if ctx.shape[-1] != vocabulary.shape[1]:
-        raise CcliError(
-            f"the context's vectors are {ctx.shape[-1]} wide and the words of {backbone} {vocabulary.shape[1]}; "
-            "give the backbone it was learned with as --backbone"
-        )
-    print(f"context of {ctx.shape[-2]} vectors{' for each class' if ctx.ndim == 3 else ''}, backbone {backbone}")
-    print(f"a word of its {len(vocabulary)} is typically {typical_distance(vocabulary):.4f} from the next")
-    if ctx.ndim == 2:
-        print("\n".join(words_of(ctx, vocabulary, top, clip.token_text)))
-        return
-    for k, of_class in enumerate(ctx):
-        print(f"\n{names[k] if names and k < len(names) else f'class {k}'}")
-        print("\n".join(words_of(of_class, vocabulary, top, clip.token_text)))

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from tqdm import tqdm
 
@@ -28,7 +28,7 @@ HANDED_ON = ("CCLI_STORE", "HF_HOME", "HF_HUB_OFFLINE", "TORCH_HOME", "XDG_CACHE
 
 def run_all(
     runs: Sequence[Run], missing: Sequence[Missing], address: str, threads: int, gpus: float | None,
-    apart: Sequence[str] = (),
+    apart: Collection[str],
 ) -> Iterator[list[Outcome]]:  # fmt: skip
     """Encode what is missing, by ranges of images, then carry out the runs; each run's outcomes as it ends.
 
@@ -43,11 +43,14 @@ def run_all(
     """
     ray = connect(address, threads)
     try:
-        gpus = _placeable(ray, threads, gpus)
+        gpus, folder = _placeable(ray, threads, gpus), os.getcwd()
 
         def task(work: Callable, **options):
-            options |= {"num_cpus": threads, "num_gpus": gpus, "max_retries": RETRIES}
-            return ray.remote(**options)(_from_here(work, os.getcwd()))
+            def from_here(*args):  # paths may be relative
+                os.chdir(folder)
+                return work(*args)
+
+            return ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES, **options)(from_here)
 
         _encode_all(ray, task(encode, scheduling_strategy="SPREAD"), missing)
         yield from _run_all(ray, task(execute), task(execute, max_calls=1), runs, apart)
@@ -59,11 +62,11 @@ def connect(address: str, threads: int):
     """The module ray, connected."""
     _refuse_unreachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-    options = {}
+    options = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     if address == "local":  # others on this machine stay out, and no token is left in the user's home
         if "RAY_AUTH_MODE" not in os.environ:
             os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        options = {"include_dashboard": False}
+        options["include_dashboard"] = False
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -72,7 +75,6 @@ def connect(address: str, threads: int):
         _refuse_unhealthy(address)
     handed_on = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
     environment = {"env_vars": handed_on | {"OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": "1000"}}
-    options |= {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     try:
         ray.init(address, runtime_env=environment, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -127,16 +129,6 @@ def _alive(ray) -> list[dict]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def _from_here(work: Callable, folder: str) -> Callable:
-    """`work` in the folder that the sweep was started in: its paths may be relative."""
-
-    def task(*args):
-        os.chdir(folder)
-        return work(*args)
-
-    return task
-
-
 def _encode_all(ray, task, missing: Sequence[Missing]) -> None:
     """Failures are left for the runs to name, which need the same images."""
     waiting = [task.remote(share, f"lock-{k}") for k, share in enumerate(shares(missing, len(_alive(ray))))]
@@ -146,7 +138,7 @@ def _encode_all(ray, task, missing: Sequence[Missing]) -> None:
             bar.update()
 
 
-def _run_all(ray, task, task_apart, runs: Sequence[Run], apart: Sequence[str]) -> Iterator[list[Outcome]]:
+def _run_all(ray, task, task_apart, runs: Sequence[Run], apart: Collection[str]) -> Iterator[list[Outcome]]:
     waiting = {(task_apart if run.trainer in apart else task).remote(run): run for run in runs}
     patience = SEEN_WITHIN
     while waiting:

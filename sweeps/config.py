@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ccli import plugins
 from ccli.errors import CcliError, first_line, nearest, printable
+from ccli.results.records import leaves
 
 PACKAGES = ("ccli.trainers", "ccli.datasets.common", "ccli.datasets")  # whose modules add keys, trainers and data sets
 
@@ -70,7 +71,7 @@ def merge_file(cfg, path: str) -> None:
         cfg.merge_from_file(path)
     except KeyError as error:
         key = str(error).strip("'\"").rpartition(" ")[2]
-        raise CcliError(f"{path}: unknown option {key}.{nearest(key, all_keys(cfg))}") from error
+        raise CcliError(f"{path}: unknown option {key}.{nearest(key, dict(leaves(cfg)))}") from error
     except Exception as error:
         raise CcliError(f"{path}: {first_line(error)}") from error
 
@@ -78,7 +79,7 @@ def merge_file(cfg, path: str) -> None:
 def merge_pairs(cfg, pairs: list) -> None:
     if len(pairs) % 2:
         raise CcliError(f"options come as KEY VALUE pairs, but {pairs[-1]!r} stands alone")
-    known = all_keys(cfg)
+    known = dict(leaves(cfg))
     for key, value in zip(pairs[::2], pairs[1::2]):
         if key not in known:
             hint = f"{nearest(key, known)} The defaults are listed at the head of any log.txt"
@@ -87,10 +88,3 @@ def merge_pairs(cfg, pairs: list) -> None:
             cfg.merge_from_list([key, value])
         except Exception as error:  # literals that nest or hash badly raise half a dozen types
             raise CcliError(f"option {key}: {value!r} does not fit ({first_line(error)})") from error
-
-
-def all_keys(node, prefix: str = "") -> list[str]:
-    keys = []
-    for key, value in node.items():
-        keys += all_keys(value, f"{prefix}{key}.") if hasattr(value, "merge_from_list") else [prefix + key]
-    return keys

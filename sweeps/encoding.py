@@ -36,8 +36,7 @@ def missing_images(runs: Sequence[Run]) -> tuple[list[Missing], dict[Path, str]]
     Errors other than CcliError are left to the runs, which keep their traceback.
     """
     wanted: dict[tuple, tuple[list[Run], object, dict[str, None]]] = {}  # (encoder, views) -> users, encoder, paths
-    untrainable = _untrainable(runs)
-    problems = {run.folder: untrainable[key] for run in runs if (key := (run.dataset, run.trainer)) in untrainable}
+    problems = _untrainable(runs)
     drawn: dict[tuple, object] = {}
     able = [run for run in runs if run.folder not in problems]
     calls = sorted((c for run in able for c in run.calls()), key=lambda c: (c.dataset, c.shots, c.seed))
@@ -60,8 +59,8 @@ def missing_images(runs: Sequence[Run]) -> tuple[list[Missing], dict[Path, str]]
     return [item for item in found if item.paths], problems
 
 
-def _untrainable(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
-    """(data set, trainer) -> why one cannot learn from the other: it has test images alone."""
+def _untrainable(runs: Sequence[Run]) -> dict[Path, str]:
+    """Output folder -> why its run cannot learn: the data set has test images alone."""
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
 
@@ -73,7 +72,8 @@ def _untrainable(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
         try:
             check_trainable(dataset, DATASET_REGISTRY.get(cfg.DATASET.NAME), TRAINER_REGISTRY.get(trainer))
         except CcliError:
-            found[dataset, trainer] = f"{dataset} is for evaluation only; give it to --targets, beside its source"
+            why = f"{dataset} is for evaluation only; give it to --targets, beside its source"
+            found |= {run.folder: why for run in runs if (run.dataset, run.trainer) == (dataset, trainer)}
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ccli.errors import CcliError, of_the_disk
-from ccli.files.atomic import alone, moved_into_place
+from ccli.files.atomic import alone, write_whole
 from ccli.results.records import FAILURE, RECORD, is_done
 from ccli.sweeps import run as one_run
 from ccli.sweeps.config import setup_cfg
@@ -78,16 +78,14 @@ def _execute(call: Run) -> Outcome:
 
 def _failed(call: Run, error: str, trace: str, seconds: float = 0.0) -> Outcome:
     """The outcome of a call that failed; its traceback is kept as failed.txt in its folder."""
+    traced = False
     try:
-        if is_done(call.folder):  # the result of another run, which was refused: keep it as it is
-            return Outcome(call.name, call.folder, error, seconds)
-        call.folder.mkdir(parents=True, exist_ok=True)
-        with moved_into_place(call.folder / FAILURE) as scratch:
-            scratch.write_text(trace, encoding="utf-8")
-    except (OSError, CcliError) as problem:
-        error += f" (and no traceback could be kept: {getattr(problem, 'strerror', '') or problem})"
-        return Outcome(call.name, call.folder, error, seconds)
-    return Outcome(call.name, call.folder, error, seconds, "Traceback" in trace)
+        if not is_done(call.folder):  # otherwise it is the result of another run, which was refused: keep it as it is
+            write_whole(call.folder / FAILURE, trace)
+            traced = "Traceback" in trace
+    except CcliError as problem:
+        error += f" (and no traceback could be kept: {problem})"
+    return Outcome(call.name, call.folder, error, seconds, traced)
 
 
 @contextmanager

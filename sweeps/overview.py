@@ -1,24 +1,24 @@
-"""A sweep before and after: finished runs, runs to do and their cost; results and failures."""
+"""A sweep: finished runs, runs to do and their cost; carrying them out; results and failures."""
 
-from __future__ import annotations
-
+import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
+from dassl.engine import TRAINER_REGISTRY
 from tqdm import tqdm
 
 from ccli.errors import CcliError
 from ccli.results.identity import State, folder_state
 from ccli.results.records import FAILURE, read_record
 from ccli.results.table_formats import results_table
+from ccli.sweeps import cluster, workers
+from ccli.sweeps.encoding import Missing
 from ccli.sweeps.execute import Outcome, holds_its_record
 from ccli.sweeps.plan import Run, claimed_twice
-
-if TYPE_CHECKING:
-    from ccli.sweeps.encoding import Missing
+from ccli.trainers.common.base import FeatureTrainer
 
 
 class Plan:
@@ -108,6 +108,39 @@ def _time(seconds: float) -> str:
     return f"{int(seconds) // 60} min {int(seconds) % 60} s" if seconds else ""
 
 
+def carry_out(
+    runs: Sequence[Run], missing: Sequence[Missing], jobs: int, threads: int | None, ray: str | None,
+    gpus: float | None,
+) -> list[Outcome]:  # fmt: skip
+    """Carry out runs, each named on stderr with its result as it ends.
+
+    Args:
+        missing: images to encode first, on a cluster.
+        jobs: local processes at a time.
+        threads: of each run; None divides the cores among the jobs (1 on a cluster).
+        ray: address of a Ray cluster; None uses local processes.
+        gpus: of each run on the cluster; None is 1 if the cluster has any.
+    """
+    outcomes: list[Outcome] = []
+    with tqdm(total=len(runs), unit="run", disable=None) as bar:
+        for ended in _outcomes(runs, missing, jobs, threads, ray, gpus):
+            outcomes += ended
+            for one in ended:
+                how = one.error or f"{read_record(one.folder)['accuracy']:.2f} % ({one.seconds:.2f} s)"
+                bar.write(f"{one.name}: {how}", file=sys.stderr)
+            bar.update()
+    return outcomes
+
+
+def _outcomes(runs, missing, jobs: int, threads: int | None, ray: str | None, gpus) -> Iterator[list[Outcome]]:
+    foreign = {run.trainer for run in runs if not issubclass(TRAINER_REGISTRY.get(run.trainer), FeatureTrainer)}
+    if ray:
+        return cluster.run_all(runs, missing, ray, threads or 1, gpus, foreign)
+    if threads or jobs > 1:
+        os.environ["OMP_NUM_THREADS"] = str(threads or max(1, (os.cpu_count() or 1) // jobs))
+    return workers.run_all(runs, jobs, foreign)
+
+
 def print_end(plan: Plan, outcomes: Sequence[Outcome]) -> None:
     """Print how the sweep ended: its failures by their folders, and again the runs that could not be made.
 
@@ -129,9 +162,9 @@ def print_table(plan: Plan, outcomes: Sequence[Outcome], against: str) -> None:
     stand_for |= {outcome.folder for outcome in outcomes if not outcome.error}
     folders = [call.folder for run in plan.runs for call in run.calls()]
     records = [read_record(folder) for folder in folders if folder in stand_for]
-    several = len({record["dataset"] for record in records}) > 1 and len({record["shots"] for record in records}) > 1
     if not records:
         return
+    several = all(len({record[field] for record in records}) > 1 for field in ("dataset", "shots"))
     columns = "dataset" if several else None
     try:
         table = results_table(records, columns, against=against)

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,13 +24,13 @@ TRAINERS = (*METHODS, *(name for name in FOLDERS if name not in METHODS))  # in 
 STAND_FOR = {
     "feature_bundle": "bundle: give the path of yours (.npz)", "folder": "folder of pictures: give the path of yours",
 }  # fmt: skip
-SEPARATORS = [mark for mark in (os.sep, os.altsep) if mark]
 PAPER_SHOTS = (1, 2, 4, 8, 16)
 OWN_FLAGS = {
     "DATASET.NUM_SHOTS": "--shots", "SEED": "--seeds", "TRAINER.NAME": "--trainers", "OUTPUT_DIR": "--output",
     "DATASET.ROOT": "--root", "DATASET.BUNDLE": "--datasets", "DATASET.NAME": "--datasets", "CFG_NAME": "--variant",
     "DATASET.FOLDER": "--datasets",
 }  # fmt: skip
+Variant = tuple[str, tuple[str, ...]]  # (folder, KEY VALUE pairs)
 
 
 class Run(NamedTuple):
@@ -71,7 +72,7 @@ class Grid:
     options: Sequence[str] = ()
     variant: str = ""  # the folder of runs with other options; made of them where empty
     deterministic: bool = False  # whether each run is given --deterministic
-    variants: list[tuple[str, tuple[str, ...]]] = field(init=False)  # (folder, pairs)
+    variants: list[Variant] = field(init=False)
 
     def __post_init__(self) -> None:
         self.variants = _variants(self.options, self.variant)
@@ -127,7 +128,7 @@ def data_set(name: str) -> tuple[str, Path, tuple[str, ...]]:
     known = sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in STAND_FOR)
     if name in known:
         return name, folder / f"{name}.yaml", ()
-    if any(mark in name for mark in SEPARATORS) or Path(name).expanduser().is_dir():
+    if Path(name).name != name or Path(name).expanduser().is_dir():
         place = place_of(name, "")
         return name_of(place), folder / "folder.yaml", ("DATASET.FOLDER", str(place))
     raise CcliError(
@@ -148,22 +149,17 @@ def configuration(trainer: str, cfg: str) -> Path:
     return paths[cfg]
 
 
-def default_cfg(dataset: str) -> str:
-    return "demo_clip" if dataset.startswith("concept_shapes") else "rn50"
-
-
-def _run(grid: Grid, dataset: str, trainer: str, shots: int, seed: int, variant: tuple[str, tuple[str, ...]]) -> Run:
+def _run(grid: Grid, dataset: str, trainer: str, shots: int, seed: int, variant: Variant) -> Run:
     stem, yaml, _ = data_set(dataset)
-    cfg = grid.cfg or default_cfg(yaml.stem if yaml.stem == "folder" else stem)
+    shapes = stem.startswith("concept_shapes") and yaml.stem != "folder"
+    cfg = grid.cfg or ("demo_clip" if shapes else "rn50")
     if trainer == "ZeroshotCLIP" and not (CONFIGS / "trainers" / trainer / f"{cfg}.yaml").exists():
         cfg = cfg.rpartition("_")[0] or cfg  # it has one yaml a backbone: rn50 for rn50_plain
-    run = _call(grid, dataset, trainer, cfg, shots, seed, variant)
-    evaluation = ("--eval-only", "--model-dir", str(run.folder))
     _refuse_namesakes(dataset, grid.targets)
-    tests = [
-        _call(grid, target, trainer, cfg, shots, seed, variant, evaluation, f"from_{stem}")
-        for target in _each_once(grid.targets)
-    ]
+    call_on = partial(_call, grid, trainer, cfg, shots, seed, variant)
+    run = call_on(dataset)
+    evaluation = ("--eval-only", "--model-dir", str(run.folder))
+    tests = [call_on(target, evaluation, f"from_{stem}") for target in _each_once(grid.targets)]
     return run._replace(tests=tuple(tests))
 
 
@@ -177,7 +173,7 @@ def _refuse_namesakes(dataset: str, targets: Sequence[str]) -> None:
 
 
 def _call(
-    grid: Grid, dataset: str, trainer: str, cfg: str, shots: int, seed: int, variant: tuple[str, tuple[str, ...]],
+    grid: Grid, trainer: str, cfg: str, shots: int, seed: int, variant: Variant, dataset: str,
     further: tuple[str, ...] = (), place: str = "",
 ) -> Run:  # fmt: skip
     stem, yaml, place_given = data_set(dataset)
@@ -194,8 +190,8 @@ def _call(
     return Run(folder, argv, ", ".join(filter(None, words)), trainer, stem, title, shots, seed)
 
 
-def _variants(options: Sequence[str], name: str) -> list[tuple[str, tuple[str, ...]]]:
-    """The options' combinations: (folder, KEY VALUE pairs); one without a folder where there are none."""
+def _variants(options: Sequence[str], name: str) -> list[Variant]:
+    """The options' combinations; one without a folder where there are none."""
     if len(options) % 2:
         raise CcliError(f"options come as KEY VALUE pairs, but {options[-1]!r} stands alone")
     if name and (Path(name).is_absolute() or ".." in Path(name).parts or not Path(name).parts):

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 
@@ -47,11 +48,9 @@ def run(args: argparse.Namespace) -> None:
         CcliError: options that do not fit, missing files, or a folder that holds another run.
     """
     trainer = prepare(args)
-    if trainer is None:
-        return
-    if args.eval_only:
+    if trainer and args.eval_only:
         trainer.test()
-    elif not args.no_train:
+    elif trainer and not args.no_train:
         trainer.train()
 
 
@@ -88,7 +87,8 @@ def prepare(args: argparse.Namespace):
         if args.eval_only:
             trainer.load_model(args.model_dir, epoch=args.load_epoch)
     except CcliError:
-        leave_nothing(cfg.OUTPUT_DIR)
+        if os.path.isdir(cfg.OUTPUT_DIR) and os.listdir(cfg.OUTPUT_DIR) == ["log.txt"]:  # refused before it began
+            shutil.rmtree(cfg.OUTPUT_DIR)
         raise
     return trainer
 
@@ -118,13 +118,7 @@ def is_done(cfg, args: argparse.Namespace) -> bool:
         CcliError: it holds a record of other options, or that of an evaluation where a run is to be trained.
     """
     from ccli.results.identity import folder_state
-    from ccli.trainers.common.checkpoints import (
-        is_evaluated,
-        other_images,
-        refuse_differing,
-        refuse_foreign_record,
-        why_no_record,
-    )
+    from ccli.trainers.common import checkpoints
     from ccli.trainers.common.feature_source import are_its_images
     from ccli.trainers.common.options import plain_config
 
@@ -134,22 +128,15 @@ def is_done(cfg, args: argparse.Namespace) -> bool:
     if found.record is None:
         return False
     if args.eval_only:
-        if why_no_record(args.model_dir, args.load_epoch, cfg.OUTPUT_DIR, cfg.TEST.SPLIT):
+        if checkpoints.why_no_record(args.model_dir, args.load_epoch, cfg.OUTPUT_DIR, cfg.TEST.SPLIT):
             return False
-        refuse_differing(cfg.OUTPUT_DIR, found.differing)
-        return are_its_images(cfg, found.record, trained=False) and is_evaluated(args.model_dir, cfg.OUTPUT_DIR)
-    refuse_foreign_record(cfg.OUTPUT_DIR, found)
+        checkpoints.refuse_differing(cfg.OUTPUT_DIR, found.differing)
+        same_images = are_its_images(cfg, found.record, trained=False)
+        return same_images and checkpoints.is_evaluated(args.model_dir, cfg.OUTPUT_DIR)
+    checkpoints.refuse_foreign_record(cfg.OUTPUT_DIR, found)
     if not are_its_images(cfg, found.record):
-        raise other_images(cfg.OUTPUT_DIR)
+        raise checkpoints.other_images(cfg.OUTPUT_DIR)
     return True
-
-
-def leave_nothing(folder: str) -> None:
-    """Remove the log of a run that was refused before it began, if its folder holds nothing else."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    if names == ["log.txt"]:
-        os.remove(os.path.join(folder, "log.txt"))
-        os.rmdir(folder)
 
 
 def banner(title: str, text: str) -> None:

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from multiprocessing import connection
 
 from tqdm import tqdm
@@ -34,7 +34,9 @@ class Worker:
             return self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self.process.join()
-            why = f"its process ended with {_exit(self.process.exitcode)}"
+            code = self.process.exitcode
+            why = f"exit status {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+            why = f"its process ended with {why}"
             return cut_off(self.run, why, f"{why}: there is no traceback\n")
 
     def end(self) -> None:
@@ -45,7 +47,7 @@ class Worker:
         self.process.join()
 
 
-def run_all(runs: Sequence[Run], jobs: int, apart: Sequence[str] = ()) -> Iterator[list[Outcome]]:
+def run_all(runs: Sequence[Run], jobs: int, apart: Collection[str]) -> Iterator[list[Outcome]]:
     """Carry out runs in `jobs` processes; each run's outcomes as it ends. Closing the iterator ends the processes.
 
     Args:
@@ -91,7 +93,3 @@ def _end_with_parent() -> None:
     """A sweep that is killed leaves nobody behind who still writes."""
     connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
-
-
-def _exit(code: int | None) -> str:
-    return f"signal {signal.Signals(-code).name}" if code and code < 0 else f"exit status {code}"

@@ -13,12 +13,12 @@ from ccli.concepts.vocabulary import PACKAGED_FILE, fingerprint, read_vocabulary
 from ccli.datasets.common.folder_classes import read_classes
 from ccli.datasets.common.splits import read_split
 from ccli.features import bundles, lazy_rows
-from ccli.results.records import RECORD, read_record, same_record, write_record
+from ccli.results.records import RECORD, leaves, read_record, same_record, write_record
 from ccli.results.records import fingerprint as record_fingerprint
 from ccli.results.schema import FIELDS, VERSION
 from ccli.results.table_formats import FORMATS, render
 from ccli.results.tables import build_table
-from ccli.sweeps.config import all_keys, setup_cfg
+from ccli.sweeps.config import setup_cfg
 from ccli.sweeps.run import arguments
 from stress.fuzz.archives import bomb, damage_archive
 from stress.fuzz.mutations import damage_bytes, damage_json
@@ -147,7 +147,7 @@ class ConfigMerge(Target):
         from dassl.engine import TRAINER_REGISTRY
 
         cfg = setup_cfg(arguments([]))
-        self.known = all_keys(cfg)
+        self.known = [key for key, _ in leaves(cfg)]
         self.plain = json.loads(json.dumps(cfg))
         names = [name for name in TRAINER_REGISTRY.registered_names() if name != "CoOp"]  # CoOp opens its model
         self.trainers = [TRAINER_REGISTRY.get(name) for name in names]

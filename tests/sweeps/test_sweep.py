@@ -23,8 +23,8 @@ def start(*argv, cwd):
     return Script("sweep", *argv, cwd=cwd)
 
 
-def sweep(*argv, cwd):
-    return run_script("sweep", *argv, cwd=cwd)
+def sweep(*argv, cwd, **env):
+    return run_script("sweep", *argv, cwd=cwd, **env)
 
 
 def records(folder):
