@@ -1,7 +1,7 @@
 """FeatureTrainer: Dassl's hooks over stored features. A method adds check_cfg, make_head and little else."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,18 +10,15 @@ from dassl.data.datasets import build_dataset
 from dassl.metrics import compute_accuracy
 
 from ccli.concepts.gallery import Concepts
-from ccli.errors import CcliError, check_choice, first_line
+from ccli.errors import CcliError, first_line
 from ccli.features.task import FewShotTask, Split
 from ccli.files.atomic import alone, remove_leftovers
 from ccli.fitting import selection
-from ccli.fitting.batches import FeatureBatches
 from ccli.fitting.calibration import ENOUGH, Calibration, subsample
-from ccli.fitting.losses import head_loss
-from ccli.fitting.training import at, step, train
+from ccli.fitting.training import FeatureBatches, at, head_loss, step, train
 from ccli.results.identity import folder_state
 from ccli.results.methods import Method
 from ccli.results.records import write_record
-from ccli.results.schema import PROTOCOLS
 from ccli.trainers.common.checkpoints import (
     HEAD,
     ODD,
@@ -31,12 +28,10 @@ from ccli.trainers.common.checkpoints import (
     refuse_foreign_record,
     write_run,
 )
-from ccli.trainers.common.checks import check_common
-from ccli.trainers.common.classes import check_trainable, class_ids_of
-from ccli.trainers.common.evaluation import EvaluatingTrainer
+from ccli.trainers.common.checks import COMMON, check_options, check_trainable, option_names
+from ccli.trainers.common.evaluation import EvaluatingTrainer, class_ids_of
 from ccli.trainers.common.feature_source import check_has_text, feature_source, make_task, stamp_of_images
 from ccli.trainers.common.finalize import calibration, write_classifier
-from ccli.trainers.common.option_names import option_names
 from ccli.trainers.common.options import plain_config
 from ccli.trainers.common.records import record_of
 
@@ -58,17 +53,21 @@ def extend_cfg(cfg) -> None:
     cfg.FEATURES.setdefault("VOCABULARY", "")  # a file of text concepts; the packaged one where empty
 
 
-def add_options(cfg, name: str, **defaults) -> None:
-    """Add the node TRAINER.<name> with a method's options, and the keys that all feature trainers share.
+def options(name: str, **defaults) -> Callable[..., None]:
+    """An `extend_cfg` that adds TRAINER.<name> with a method's options, and the keys that all feature trainers share.
 
     Options that are there already stay as they are.
     """
-    from yacs.config import CfgNode
 
-    extend_cfg(cfg)
-    node = cfg.TRAINER.setdefault(name, CfgNode())
-    for key, value in defaults.items():
-        node.setdefault(key, value)
+    def extend(cfg) -> None:
+        from yacs.config import CfgNode
+
+        extend_cfg(cfg)
+        node = cfg.TRAINER.setdefault(name, CfgNode())
+        for key, value in defaults.items():
+            node.setdefault(key, value)
+
+    return extend
 
 
 class FeatureTrainer(EvaluatingTrainer):
@@ -82,10 +81,11 @@ class FeatureTrainer(EvaluatingTrainer):
     uses_text = True
     uses_concepts = False
     reads_class_names = False  # True where a loaded head is made anew for the classes at hand
+    limits: dict[str, str | tuple[str, ...]] = {}  # of its own options, as in checks.COMMON
     option_names = {"the learning rate": "OPTIM.LR"}  # what the library's messages call an option
 
     def check_cfg(self, cfg) -> None:
-        check_choice("PROTOCOL", cfg.PROTOCOL, PROTOCOLS)
+        check_options(cfg, COMMON | self.limits)
         if cfg.DATASET.NAME == "FeatureBundle" and self.uses_text:
             check_has_text(cfg.DATASET.BUNDLE, cfg.TRAINER.NAME)
         shots = cfg.DATASET.NUM_SHOTS
@@ -93,7 +93,6 @@ class FeatureTrainer(EvaluatingTrainer):
             raise CcliError(
                 f"DATASET.NUM_SHOTS {shots}: {cfg.TRAINER.NAME} needs 1 or more, or -1 for the whole training set"
             )
-        check_common(cfg)
 
     def build_data_loader(self) -> None:
         self.seconds: dict[str, float] = {}

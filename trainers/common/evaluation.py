@@ -1,6 +1,7 @@
 """Testing a head: the one just trained, or one loaded from the folder of a finished run."""
 
 import time
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +22,6 @@ from ccli.trainers.common.checkpoints import (
     refuse_another_record,
     why_no_record,
 )
-from ccli.trainers.common.classes import class_ids_of, class_subset
 from ccli.trainers.common.finalize import Confidence, calibration_in
 from ccli.trainers.common.records import evaluation_record
 
@@ -87,3 +87,31 @@ class EvaluatingTrainer(TrainerX):
         start = time.time()
         yield
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.time() - start
+
+
+def class_subset(known: list[str], wanted: list[str]) -> torch.Tensor:
+    """Columns [n] of `known` class ids that are the `wanted` ones, in the order of the latter.
+
+    Raises:
+        CcliError: a wanted class is unknown, or two classes share its name.
+    """
+    counts = Counter(known), Counter(wanted)
+    for name in wanted:
+        if max(count[name] for count in counts) > 1:
+            raise CcliError(
+                f"two classes are called {name!r}, so that those of the model and of this data set, which differ in "
+                "number or order, cannot be told apart; give them names of their own"
+            )
+    where = {name: k for k, name in enumerate(known)}
+    missing = [name for name in wanted if name not in where]
+    if missing:
+        raise CcliError(
+            f"the model knows {len(known)} classes, but not {missing[0]!r}"
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+            + " of this data set; train it on this one, or take a method that reads class names (CoOp, ZeroshotCLIP)"
+        )  # fmt: skip
+    return torch.tensor([where[name] for name in wanted])
+
+
+def class_ids_of(dataset) -> list[str]:
+    return list(getattr(dataset, "class_ids", None) or dataset.classnames)

@@ -29,11 +29,6 @@ class GradientTrainer(FeatureTrainer):
     method = Method("", "views", authors_chose_on="nothing")
     default_epochs = 50
 
-    def check_cfg(self, cfg) -> None:
-        super().check_cfg(cfg)
-        if cfg.OPTIM.MAX_EPOCH < 0:
-            raise CcliError(f"OPTIM.MAX_EPOCH {cfg.OPTIM.MAX_EPOCH}: give 1 or more, or 0 for the authors' number")
-
     def planned_epochs(self) -> int:
         """OPTIM.MAX_EPOCH, or the authors' number where that is 0."""
         return self.cfg.OPTIM.MAX_EPOCH or self.authors_epochs()
