@@ -35,6 +35,6 @@ class LPPlusPlus(FeatureTrainer):
             steps = 1 + counts.index(max(counts))
             self.head.load_state_dict(lp_plus_plus.fit(self.task, steps).state_dict())
         if how == "cross-validation":
-            folds = selection.fold_tasks(self.task, self.cfg.SEED)
+            folds = selection.splits(how, self.task, self.cfg.SEED)
             list(self.keep((lp_plus_plus.fit(task, steps), split) for task, split in folds))
         return {"steps": steps}

@@ -119,7 +119,7 @@ def test_without_validation_the_folds_say_when_to_stop(bundles, tmp_path, traine
     argv = args(bundles["none"], tmp_path / "o", trainer, "OPTIM.LR", 0.3)
     other, ours = build(*argv), build(*argv)
     other._set_up()
-    counts = [train_by_hand(other, part, rest)[0] for part, rest in selection.fold_tasks(other.task, 1)]
+    counts = [train_by_hand(other, part, rest)[0] for part, rest in selection.splits("cross-validation", other.task, 1)]
     total = [sum(of_epoch) for of_epoch in zip(*counts)]
     best = total.index(max(total))
     _, states = train_by_hand(other, other.task, other.task.train)

@@ -19,21 +19,12 @@ from ccli.fitting.training import FeatureBatches, at, head_loss, step, train
 from ccli.results.identity import folder_state
 from ccli.results.methods import Method
 from ccli.results.records import write_record
-from ccli.trainers.common.checkpoints import (
-    HEAD,
-    ODD,
-    check_same_run,
-    folder_of_checkpoints,
-    has_checkpoint,
-    refuse_foreign_record,
-    write_run,
-)
+from ccli.trainers.common import checkpoints
 from ccli.trainers.common.checks import COMMON, check_options, check_trainable, option_names
 from ccli.trainers.common.evaluation import EvaluatingTrainer, class_ids_of
 from ccli.trainers.common.feature_source import check_has_text, feature_source, make_task, stamp_of_images
-from ccli.trainers.common.finalize import calibration, write_classifier
+from ccli.trainers.common.finalize import calibration, record_of, write_classifier
 from ccli.trainers.common.options import plain_config
-from ccli.trainers.common.records import record_of
 
 
 def extend_cfg(cfg) -> None:
@@ -127,20 +118,20 @@ class FeatureTrainer(EvaluatingTrainer):
         plain, self.images = plain_config(self.cfg), stamp_of_images(self.dm.dataset, self.cfg)
         options = plain | {"weights": self.source.weights, "images": self.images}
         folder = self.cfg.RESUME or self.output_dir
-        refuse_foreign_record(self.output_dir, folder_state(self.output_dir, lambda: plain))
-        if has_checkpoint(folder, HEAD):
-            check_same_run(folder, options)
+        checkpoints.refuse_foreign_record(self.output_dir, folder_state(self.output_dir, lambda: plain))
+        if checkpoints.has_checkpoint(folder, checkpoints.HEAD):
+            checkpoints.check_same_run(folder, options)
         elif self.cfg.RESUME:
             raise CcliError(f"--resume {folder}: no checkpoint there; give the output folder of an unfinished run")
-        for place in (self.output_dir, folder_of_checkpoints(self.output_dir)):
+        for place in (self.output_dir, checkpoints.folder_of_checkpoints(self.output_dir)):
             remove_leftovers(Path(place))
         self._set_up()
-        write_run(self.output_dir, list(self.lab2cname.values()), class_ids_of(self.dm.dataset), options)
+        checkpoints.write_run(self.output_dir, list(self.lab2cname.values()), class_ids_of(self.dm.dataset), options)
         try:
             super().before_train()
             if self.start_epoch < 0:
                 raise ValueError(f"the checkpoint is of epoch {self.start_epoch}")
-        except (FileNotFoundError, *ODD) as error:  # the checkpoint is gone, or of another trainer
+        except (FileNotFoundError, *checkpoints.ODD) as error:  # the checkpoint is gone, or of another trainer
             raise CcliError(
                 f"cannot resume from {folder}: {first_line(error)}; remove that folder to start anew"
             ) from error
@@ -161,7 +152,7 @@ class FeatureTrainer(EvaluatingTrainer):
             self.optim, self.sched = self.make_optim(self.head, self.task)
         if self.optim is None:
             self.max_epoch = 0
-        self.register_model(HEAD, self.head, self.optim, self.sched)
+        self.register_model(checkpoints.HEAD, self.head, self.optim, self.sched)
 
     def make_task(self) -> FewShotTask:
         """The shots, texts and concepts that the head is made from."""

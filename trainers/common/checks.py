@@ -43,11 +43,7 @@ COMMON: dict[str, str | tuple[str, ...]] = {  # what all feature trainers read
 
 
 def check_options(cfg, limits: Mapping[str, str | tuple[str, ...]]) -> None:
-    """Refuse options outside their limits: a key of WITHIN, or the known values.
-
-    Raises:
-        SettingError: naming the first such option.
-    """
+    """Raise SettingError for the first option outside its limit: a key of WITHIN, or the known values."""
     values = dict(leaves(cfg))
     for key, limit in limits.items():
         if isinstance(limit, tuple):
@@ -95,11 +91,7 @@ def refuse_odd(cfg) -> None:
 
 
 def check_trainable(name: str, dataset, trainer) -> None:
-    """Refuse to train on a data set with test images only; both may be classes or their instances.
-
-    Raises:
-        CcliError: the data set is for evaluation only, and the trainer needs shots.
-    """
+    """Raise CcliError where a trainer needs shots and a data set has none; both may be classes or their instances."""
     if getattr(dataset, "test_only", False) and getattr(getattr(trainer, "method", None), "uses_shots", True):
         raise CcliError(f"{name} is for evaluation only: train on its source, then --eval-only --model-dir RUN")
 

@@ -12,18 +12,8 @@ from dassl.engine import TrainerX
 from ccli.errors import CcliError
 from ccli.fitting.calibration import NOT_FINITE
 from ccli.results.records import write_record
-from ccli.trainers.common.checkpoints import (
-    HEAD,
-    check_evaluation,
-    head_of,
-    read_checkpoint,
-    read_classes,
-    read_options,
-    refuse_another_record,
-    why_no_record,
-)
-from ccli.trainers.common.finalize import Confidence, calibration_in
-from ccli.trainers.common.records import evaluation_record
+from ccli.trainers.common import checkpoints
+from ccli.trainers.common.finalize import Confidence, calibration_in, evaluation_record
 
 
 class EvaluatingTrainer(TrainerX):
@@ -44,12 +34,12 @@ class EvaluatingTrainer(TrainerX):
             return super().test(split)
         with self._clock("test"):
             result = super().test(split)
-        reason = why_no_record(*self.loaded, self.output_dir, split or self.cfg.TEST.SPLIT)
+        reason = checkpoints.why_no_record(*self.loaded, self.output_dir, split or self.cfg.TEST.SPLIT)
         if reason:
             print(f"No record is written: {reason}")
         else:
             record = evaluation_record(self, self.loaded[0])
-            refuse_another_record(self.output_dir, record)
+            checkpoints.refuse_another_record(self.output_dir, record)
             write_record(self.output_dir, record)
         return result
 
@@ -68,16 +58,16 @@ class EvaluatingTrainer(TrainerX):
             if self.head is None:
                 raise CcliError(f"{self.cfg.TRAINER.NAME} has nothing to evaluate: give --model-dir RUN")
             return
-        state = read_checkpoint(Path(directory) / HEAD, epoch)
-        check_evaluation(directory, self.cfg)
-        if read_options(directory).get("weights") != self.source.weights:
+        state = checkpoints.read_checkpoint(Path(directory) / checkpoints.HEAD, epoch)
+        checkpoints.check_evaluation(directory, self.cfg)
+        if checkpoints.read_options(directory).get("weights") != self.source.weights:
             raise CcliError(
                 f"the run in {directory} was trained on other features; evaluate it with the backbone of its training"
             )
-        self.head = head_of(self, state, directory, self._test.features[:1])
-        if HEAD in self._models:
-            self._models[HEAD] = self.head
-        known, wanted = read_classes(directory), class_ids_of(self.dm.dataset)
+        self.head = checkpoints.head_of(self, state, directory, self._test.features[:1])
+        if checkpoints.HEAD in self._models:
+            self._models[checkpoints.HEAD] = self.head
+        known, wanted = checkpoints.read_classes(directory), class_ids_of(self.dm.dataset)
         self.calibration = calibration_in(directory)
         same = self.reads_class_names or known == wanted
         self.subset = None if same else class_subset(known, wanted).to(self.device)
