@@ -64,7 +64,7 @@ def _untrainable(runs: Sequence[Run]) -> dict[Path, str]:
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
 
-    from ccli.trainers.common.classes import check_trainable
+    from ccli.trainers.common.checks import check_trainable
 
     found = {}
     for (dataset, trainer), run in {(run.dataset, run.trainer): run for run in runs}.items():

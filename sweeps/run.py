@@ -65,7 +65,7 @@ def prepare(args: argparse.Namespace):
     _refuse_unknown("trainer", cfg.TRAINER.NAME, TRAINER_REGISTRY)
     _refuse_unknown("data set", cfg.DATASET.NAME, DATASET_REGISTRY)
     _refuse_unknown("TEST.EVALUATOR", cfg.TEST.EVALUATOR, EVALUATOR_REGISTRY)
-    from ccli.trainers.common.classes import check_trainable
+    from ccli.trainers.common.checks import check_trainable
 
     if not (args.eval_only or args.no_train):  # before anything is drawn or encoded
         trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)

@@ -14,13 +14,11 @@ from ccli.fitting.training import adamw_cosine
 from ccli.methods import concept_inference
 from ccli.methods.ccli import CcliSettings, build, choose_alpha, describe
 from ccli.results.methods import METHODS
-from ccli.trainers.common.base import FeatureTrainer, add_options
-from ccli.trainers.common.option_names import settings_of
+from ccli.trainers.common.base import FeatureTrainer, options
+from ccli.trainers.common.checks import settings_of
 
-
-def extend_cfg(cfg) -> None:
-    """Add TRAINER.CCLI, whose options are the fields of CcliSettings, and the keys that all feature trainers share."""
-    add_options(cfg, "CCLI", **{field.name.upper(): field.default for field in fields(CcliSettings)})
+# the fields of CcliSettings
+extend_cfg = options("CCLI", **{field.name.upper(): field.default for field in fields(CcliSettings)})
 
 
 @TRAINER_REGISTRY.register()

@@ -3,18 +3,14 @@
 import torch
 from dassl.engine import TRAINER_REGISTRY
 
-from ccli.errors import CcliError
 from ccli.features.task import FewShotTask
 from ccli.methods import clip_adapter
 from ccli.results.methods import METHODS
-from ccli.trainers.common.base import add_options
+from ccli.trainers.common.base import options
 from ccli.trainers.common.gradient import GradientTrainer
 
-
-def extend_cfg(cfg) -> None:
-    """Add TRAINER.CLIPADAPTER and the keys that all feature trainers share."""
-    # share of the adapted feature in the blend; width of the features over width of the hidden layer
-    add_options(cfg, "CLIPADAPTER", RATIO=0.2, REDUCTION=4)
+# share of the adapted feature in the blend; width of the features over width of the hidden layer
+extend_cfg = options("CLIPADAPTER", RATIO=0.2, REDUCTION=4)
 
 
 @TRAINER_REGISTRY.register()
@@ -22,12 +18,7 @@ class CLIPAdapter(GradientTrainer):
     method = METHODS["CLIPAdapter"]
     head_module = clip_adapter
     default_epochs = 200
-
-    def check_cfg(self, cfg) -> None:
-        super().check_cfg(cfg)
-        node = cfg.TRAINER.CLIPADAPTER
-        if not 0 <= node.RATIO <= 1 or node.REDUCTION < 1:
-            raise CcliError("TRAINER.CLIPADAPTER needs RATIO between 0 and 1 and REDUCTION of 1 or more")
+    limits = {"TRAINER.CLIPADAPTER.RATIO": "a number from 0 to 1", "TRAINER.CLIPADAPTER.REDUCTION": "an integer >= 1"}
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         node = self.cfg.TRAINER.CLIPADAPTER

@@ -6,29 +6,25 @@ import torch
 from dassl.engine import TRAINER_REGISTRY
 
 from ccli.clip.model import FrozenClip
-from ccli.errors import CcliError, check_choice, check_setting
+from ccli.errors import CcliError
 from ccli.features.task import FewShotTask
 from ccli.inference.coop_checkpoints import FOLDER, read_context
 from ccli.methods import context_optimization
 from ccli.methods.context_optimization import POSITIONS
 from ccli.results.methods import METHODS
-from ccli.trainers.common.base import add_options
+from ccli.trainers.common.base import options
 from ccli.trainers.common.gradient import GradientTrainer
 
 EPOCHS = {1: 50, 2: 100, 4: 100, 8: 200, 16: 200}  # by shots; on ImageNet 50
 
-
-def extend_cfg(cfg) -> None:
-    """Add TRAINER.COOP, with CoOp's own keys, and the keys that all feature trainers share."""
-    add_options(
-        cfg,
-        "COOP",
-        N_CTX=16,  # context vectors
-        CSC=False,  # class-specific context
-        CTX_INIT="",  # words to start from, such as "a photo of a"; N_CTX is their number then
-        CLASS_TOKEN_POSITION="end",  # end | middle | front
-        PREC="fp32",  # of CoOp's code; training is in fp32 here whatever it says
-    )
+extend_cfg = options(
+    "COOP",
+    N_CTX=16,  # context vectors
+    CSC=False,  # class-specific context
+    CTX_INIT="",  # words to start from, such as "a photo of a"; N_CTX is their number then
+    CLASS_TOKEN_POSITION="end",  # end | middle | front
+    PREC="fp32",  # of CoOp's code; training is in fp32 here whatever it says
+)
 
 
 @TRAINER_REGISTRY.register()
@@ -38,16 +34,14 @@ class CoOp(GradientTrainer):
     method = METHODS["CoOp"]
     uses_text = False
     reads_class_names = True
+    limits = {"TRAINER.COOP.CLASS_TOKEN_POSITION": POSITIONS, "TRAINER.COOP.N_CTX": "an integer >= 1"}
 
     def check_cfg(self, cfg) -> None:
         if cfg.DATASET.NAME == "FeatureBundle":
             raise CcliError("CoOp learns words for a text tower, which a feature bundle has not; give it images")
         super().check_cfg(cfg)
-        node = cfg.TRAINER.COOP
-        check_choice("TRAINER.COOP.CLASS_TOKEN_POSITION", node.CLASS_TOKEN_POSITION, POSITIONS)
         if cfg.MODEL.BACKBONE.NAME:
             FrozenClip(cfg.MODEL.BACKBONE.NAME).refuse_without_text_tower()
-        check_setting(node.N_CTX >= 1, "TRAINER.COOP.N_CTX", "an integer >= 1", node.N_CTX)
 
     def authors_epochs(self) -> int:
         if self.dm.dataset.short_name.startswith("imagenet"):

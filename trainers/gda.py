@@ -3,28 +3,20 @@
 import torch
 from dassl.engine import TRAINER_REGISTRY
 
-from ccli.errors import check_setting
 from ccli.features.task import FewShotTask
 from ccli.fitting import selection
 from ccli.methods import gda
 from ccli.results.methods import METHODS
-from ccli.trainers.common.base import FeatureTrainer, add_options
+from ccli.trainers.common.base import FeatureTrainer, options
 
-
-def extend_cfg(cfg) -> None:
-    """Add TRAINER.GDA and the keys that all feature trainers share."""
-    add_options(cfg, "GDA", WEIGHT=1.0)  # of the discriminant, where nothing chooses another
+extend_cfg = options("GDA", WEIGHT=1.0)  # of the discriminant, where nothing chooses another
 
 
 @TRAINER_REGISTRY.register()
 class GDA(FeatureTrainer):
     method = METHODS["GDA"]
     head_module = gda
-
-    def check_cfg(self, cfg) -> None:
-        super().check_cfg(cfg)
-        weight = cfg.TRAINER.GDA.WEIGHT
-        check_setting(weight > 0, "TRAINER.GDA.WEIGHT", "a number > 0", weight)
+    limits = {"TRAINER.GDA.WEIGHT": "a number > 0"}
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         return gda.build(task, self.cfg.TRAINER.GDA.WEIGHT)

@@ -3,18 +3,14 @@
 import torch
 from dassl.engine import TRAINER_REGISTRY
 
-from ccli.errors import check_setting
 from ccli.features.task import FewShotTask
 from ccli.fitting import selection
 from ccli.fitting.training import correct
 from ccli.methods import linear_probe
 from ccli.results.methods import METHODS
-from ccli.trainers.common.base import FeatureTrainer, add_options
+from ccli.trainers.common.base import FeatureTrainer, options
 
-
-def extend_cfg(cfg) -> None:
-    """Add TRAINER.LINEARPROBE and the keys that all feature trainers share."""
-    add_options(cfg, "LINEARPROBE", C=100.0)  # inverse penalty, where nothing chooses another
+extend_cfg = options("LINEARPROBE", C=100.0)  # inverse penalty, where nothing chooses another
 
 
 @TRAINER_REGISTRY.register()
@@ -22,11 +18,7 @@ class LinearProbe(FeatureTrainer):
     method = METHODS["LinearProbe"]
     uses_text = False
     head_module = linear_probe
-
-    def check_cfg(self, cfg) -> None:
-        super().check_cfg(cfg)
-        c = cfg.TRAINER.LINEARPROBE.C
-        check_setting(c > 0, "TRAINER.LINEARPROBE.C", "a number > 0", c)
+    limits = {"TRAINER.LINEARPROBE.C": "a number > 0"}
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         return self._fit(task, self.cfg.TRAINER.LINEARPROBE.C)

@@ -3,29 +3,21 @@
 import torch
 from dassl.engine import TRAINER_REGISTRY
 
-from ccli.errors import check_setting
 from ccli.features.task import FewShotTask
 from ccli.fitting import selection
 from ccli.fitting.training import correct
 from ccli.methods import lp_plus_plus
 from ccli.results.methods import METHODS
-from ccli.trainers.common.base import FeatureTrainer, add_options
+from ccli.trainers.common.base import FeatureTrainer, options
 
-
-def extend_cfg(cfg) -> None:
-    """Add TRAINER.LPPLUSPLUS and the keys that all feature trainers share."""
-    add_options(cfg, "LPPLUSPLUS", STEPS=300)  # full-batch steps; which one is kept is chosen
+extend_cfg = options("LPPLUSPLUS", STEPS=300)  # full-batch steps; which one is kept is chosen
 
 
 @TRAINER_REGISTRY.register()
 class LPPlusPlus(FeatureTrainer):
     method = METHODS["LPPlusPlus"]
     head_module = lp_plus_plus
-
-    def check_cfg(self, cfg) -> None:
-        super().check_cfg(cfg)
-        steps = cfg.TRAINER.LPPLUSPLUS.STEPS
-        check_setting(steps >= 1, "TRAINER.LPPLUSPLUS.STEPS", "an integer >= 1", steps)
+    limits = {"TRAINER.LPPLUSPLUS.STEPS": "an integer >= 1"}
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         return lp_plus_plus.fit(task, self.cfg.TRAINER.LPPLUSPLUS.STEPS)
@@ -43,6 +35,6 @@ class LPPlusPlus(FeatureTrainer):
             steps = 1 + counts.index(max(counts))
             self.head.load_state_dict(lp_plus_plus.fit(self.task, steps).state_dict())
         if how == "cross-validation":
-            folds = selection.fold_tasks(self.task, self.cfg.SEED)
+            folds = selection.splits(how, self.task, self.cfg.SEED)
             list(self.keep((lp_plus_plus.fit(task, steps), split) for task, split in folds))
         return {"steps": steps}

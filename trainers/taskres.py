@@ -3,29 +3,21 @@
 import torch
 from dassl.engine import TRAINER_REGISTRY
 
-from ccli.errors import CcliError
 from ccli.features.task import FewShotTask
 from ccli.methods import task_residual
 from ccli.results.methods import METHODS
-from ccli.trainers.common.base import add_options
+from ccli.trainers.common.base import options
 from ccli.trainers.common.gradient import GradientTrainer
 
-
-def extend_cfg(cfg) -> None:
-    """Add TRAINER.TASKRES and the keys that all feature trainers share."""
-    # 0 is the authors' value for the data set: 0.5, on OxfordFlowers 1
-    add_options(cfg, "TASKRES", RESIDUAL_SCALE=0.0)
+# 0 is the authors' value for the data set: 0.5, on OxfordFlowers 1
+extend_cfg = options("TASKRES", RESIDUAL_SCALE=0.0)
 
 
 @TRAINER_REGISTRY.register()
 class TaskRes(GradientTrainer):
     method = METHODS["TaskRes"]
     head_module = task_residual
-
-    def check_cfg(self, cfg) -> None:
-        super().check_cfg(cfg)
-        if cfg.TRAINER.TASKRES.RESIDUAL_SCALE < 0:
-            raise CcliError("TRAINER.TASKRES.RESIDUAL_SCALE is below 0; give a scale, or 0 for the authors' value")
+    limits = {"TRAINER.TASKRES.RESIDUAL_SCALE": "a number >= 0"}
 
     def authors_epochs(self) -> int:
         shots = self.cfg.DATASET.NUM_SHOTS

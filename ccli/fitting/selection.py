@@ -44,20 +44,15 @@ def folds(labels: torch.Tensor, count: int, seed: int) -> list[tuple[torch.Tenso
     return [(torch.as_tensor(a), torch.as_tensor(b)) for a, b in pairs]
 
 
-def fold_tasks(task: FewShotTask, seed: int) -> Iterator[tuple[FewShotTask, Split]]:
-    """Cross-validation on the shots: a task with a part of them, and the rest."""
-    device = task.train.labels.device
-    for kept, held in folds(task.train.labels, min(task.shots, MAX_FOLDS), seed):
-        yield task.fold(kept.to(device), held.to(device))
-
-
 def splits(how: str, task: FewShotTask, seed: int) -> Iterator[tuple[FewShotTask, Split]]:
     """Pairs of a task to fit on and images to choose on, which are not in its shots; `how` as `selected_by` gives it.
 
-    The task is the whole one, except in cross-validation; where the constants are kept there is no pair.
+    The task is the whole one, or has a part of the shots in cross-validation; where constants are kept, no pair.
     """
     if how == "cross-validation":
-        yield from fold_tasks(task, seed)
+        device = task.train.labels.device
+        for kept, held in folds(task.train.labels, min(task.shots, MAX_FOLDS), seed):
+            yield task.fold(kept.to(device), held.to(device))
     elif how in ("validation", "test"):
         yield task, task.val if how == "validation" else task.test
 
@@ -90,7 +85,7 @@ def score(
     Args:
         pairs: heads, whose `parts(f)` returns both parts [b, N] for f [b, D], and images; one pair is in memory at a
             time.
-        criterion: "accuracy" (correct answers) or "likelihood" (`log_likelihood`), over the images of all pairs.
+        criterion: "accuracy" (correct answers) or "likelihood" (`log_likelihoods`), over the images of all pairs.
         chunk: the most numbers in a batch of features or of logits.
     """
     total = torch.zeros(())
@@ -155,20 +150,15 @@ def _throughout(
     return torch.maximum(*ends).amax(0) < -margin, torch.minimum(*ends).amax(0) > margin
 
 
-def log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """The log-likelihood of the labels [B] under softmax(k logits [B, N]), summed, at the best k in TEMPERATURES.
+def log_likelihoods(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Log-likelihood of labels [B] under softmax(k logits [B, N]), summed, at each k in TEMPERATURES: float64 [K].
 
-    Because k is fitted per candidate, the scale of the logits does not count. The likelihood separates candidates that
-    have the same number of correct answers on a few dozen images.
+    A candidate has that at its best k, so that the scale of its logits does not count. The likelihood separates
+    candidates that have the same number of correct answers on a few dozen images.
 
     Raises:
         FloatingPointError: a logit is not finite.
     """
-    return float(log_likelihoods(logits, labels).max())
-
-
-def log_likelihoods(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Log-likelihood of labels [B] under softmax(k logits [B, N]), summed, at each k in TEMPERATURES: float64 [K]."""
     logits = logits.double()
     if not torch.isfinite(logits).all():
         raise FloatingPointError(f"logits of held-out images are {NOT_FINITE}")

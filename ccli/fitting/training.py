@@ -1,16 +1,67 @@
-"""Training a head on feature batches: the loop of Dassl's hooks as one function, for fits inside a selection."""
+"""Training a head on batches of stored features: batches, the loss, a step, and the loop of Dassl's hooks as one
+function, for fits inside a selection.
+
+The order of batches and the choice of views are functions of (seed, epoch), so that runs can be resumed.
+"""
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from torch.nn import functional as F
 
 from ccli.features.task import Split
-from ccli.fitting.batches import FeatureBatches
-from ccli.fitting.losses import Loss, head_loss
 
 IMAGES = 4096  # at a time: 16 MiB of logits over 1000 classes
+Loss = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]  # (head, logits, labels) -> scalar
+
+
+class FeatureBatches:
+    """Iterates over a split as Dassl's loaders do: dicts with img (features [B, D]), label, domain, impath, index.
+
+    Args:
+        split: what to iterate over.
+        batch_size: the last batch may be smaller; nothing is dropped.
+        shuffle: reorder at each epoch, and use one random view per image where the split has views.
+        seed, epoch: set `epoch` before each pass.
+    """
+
+    def __init__(self, split: Split, batch_size: int, shuffle: bool = False, seed: int = 0):
+        self.split, self.batch_size, self.shuffle, self.seed, self.epoch = split, batch_size, shuffle, seed, 0
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.split) / self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        n = len(self.split)
+        order, features = torch.arange(n), self.split.features
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(1_000_003 * max(self.seed, 0) + self.epoch)
+            order = torch.randperm(n, generator=generator)
+            if self.split.views is not None:
+                view = torch.randint(len(self.split.views), (n,), generator=generator).to(features.device)
+                features = self.split.views[view, torch.arange(n, device=features.device)]
+        order = order.to(features.device)
+        for start in range(0, n, self.batch_size):
+            rows = order[start : start + self.batch_size]
+            batch = {"img": features[rows], "label": self.split.labels[rows], "index": rows}
+            yield batch | {"domain": torch.zeros_like(rows), "impath": [""] * len(rows)}
+
+
+def head_loss(head: torch.nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """`head.loss(logits, labels)` where the head defines it, else the mean cross-entropy.
+
+    A penalised method defines `loss` in its head and adds the penalty there.
+
+    Args:
+        logits: [B, N], of the head; labels: [B].
+
+    Returns:
+        A scalar.
+    """
+    own = getattr(head, "loss", None)
+    return F.cross_entropy(logits, labels) if own is None else own(logits, labels)
 
 
 @contextmanager

@@ -93,9 +93,6 @@ class _LBFGS(torch.optim.LBFGS):
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 
 
-_LBFGS_OPTIONS = dict(history_size=10, tolerance_grad=1e-5, tolerance_change=1e-9, line_search_fn="strong_wolfe")
-
-
 def fit_convex(
     model: ConceptInference, features: torch.Tensor, labels: torch.Tensor, penalty: float, steps: int = 200
 ) -> float:
@@ -124,7 +121,8 @@ def fit_convex(
             "encode the features again"
         )
     weight = torch.zeros_like(model.network.weight, requires_grad=True)
-    optim = _LBFGS([weight], max_iter=steps, **_LBFGS_OPTIONS)
+    tolerances = {"tolerance_grad": 1e-5, "tolerance_change": 1e-9}
+    optim = _LBFGS([weight], max_iter=steps, history_size=10, line_search_fn="strong_wolfe", **tolerances)
 
     def objective() -> torch.Tensor:
         weight.grad = None  # as zero_grad, without the import that _LBFGS avoids

@@ -141,10 +141,8 @@ def grid(
     beta_scale: float, alpha_scale: float, steps: tuple[int, int] = (200, 20)
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The authors' search grid (search_hp): `steps` values of beta and of alpha, evenly from 0.1 to below the scale."""
-    betas, alphas = (
-        tuple(0.1 + i * (scale - 0.1) / count for i in range(count))
-        for scale, count in zip((beta_scale, alpha_scale), steps)
-    )
+    ends = zip((beta_scale, alpha_scale), steps)
+    betas, alphas = (tuple(0.1 + i * (scale - 0.1) / count for i in range(count)) for scale, count in ends)
     return betas, alphas
 
 

@@ -14,7 +14,7 @@ from ccli.features.bundles import read_bundle
 from ccli.features.task import Split
 from ccli.results.records import read_record, same_record
 from ccli.results.schema import FIELDS
-from ccli.trainers.common.classes import class_subset
+from ccli.trainers.common.evaluation import class_subset
 from ccli.trainers.common.feature_source import BundleSource
 
 RUNS = [("CCLI", "rn50"), ("CCLI", "rn50_plain"), ("ZeroshotCLIP", "rn50")]

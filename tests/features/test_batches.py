@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ccli.features.task import Split
-from ccli.fitting.batches import FeatureBatches
+from ccli.fitting.training import FeatureBatches
 
 
 def make(n=23, views=0):

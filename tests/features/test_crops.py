@@ -69,5 +69,5 @@ def test_an_evaluation_elsewhere_is_of_crops_too(few_pictures):
 
 
 def test_a_negative_number_is_refused(few_pictures):
-    with pytest.raises(SystemExit, match=r"FEATURES\.CROPS is -1; it must be 0"):
+    with pytest.raises(SystemExit, match=r"FEATURES\.CROPS must be an integer >= 0, got -1"):
         run_here(*args(few_pictures, "CCLI", "FEATURES.CROPS", -1))

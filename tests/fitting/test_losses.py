@@ -4,9 +4,7 @@ import torch
 from helpers import make_task
 from torch.nn import functional as F
 
-from ccli.fitting.batches import FeatureBatches
-from ccli.fitting.losses import head_loss
-from ccli.fitting.training import train
+from ccli.fitting.training import FeatureBatches, head_loss, train
 
 RATE, PENALTY = 0.5, 0.3
 

@@ -122,7 +122,7 @@ def test_a_record_without_it_is_read(bundle, tmp_path):
 
 
 def test_a_gpu_is_deterministic_where_that_was_asked_for(monkeypatch):
-    from ccli.trainers.common.records import _ran_on
+    from ccli.trainers.common.finalize import _ran_on
 
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "A GPU")
     for wanted in (False, True):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import ccli
 from ccli.features.task import unit
-from ccli.fitting.batches import FeatureBatches
+from ccli.fitting.training import FeatureBatches
 from ccli.results.records import read_record
 
 pytestmark = [pytest.mark.filterwarnings("error::RuntimeWarning")]
@@ -177,15 +177,15 @@ OPTIONS = {
     ("TRAINER.CCLI.PENALTY", "1e999"): r"option TRAINER\.CCLI\.PENALTY is inf; give numbers between",
     ("TRAINER.CCLI.ALPHAS", "(0.0, 1e300)"): r"option TRAINER\.CCLI\.ALPHAS is \(0\.0, 1e\+300\); give numbers",
     ("TRAINER.CCLI.ALPHAS", "(0.0, 'x')"): r"TRAINER\.CCLI\.ALPHAS must be numbers >= 0, .*, got \(0\.0, 'x'\)",
-    ("OPTIM.LR", "0.0"): r"OPTIM\.LR is 0\.0 and .*; the first must be above 0",
-    ("OPTIM.WEIGHT_DECAY", "-1.0"): r"OPTIM\.WEIGHT_DECAY -1\.0; .* the second 0 or more",
-    ("DATALOADER.TRAIN_X.BATCH_SIZE", "0"): r"TRAIN_X\.BATCH_SIZE is 0; give 1 or more",
-    ("DATALOADER.TEST.BATCH_SIZE", "-1"): r"TEST\.BATCH_SIZE is -1; give 1 or more",
-    ("TRAIN.PRINT_FREQ", "0"): r"PRINT_FREQ is 0; it must be 1 or more",
+    ("OPTIM.LR", "0.0"): r"OPTIM\.LR must be a number > 0, got 0\.0",
+    ("OPTIM.WEIGHT_DECAY", "-1.0"): r"OPTIM\.WEIGHT_DECAY must be a number >= 0, got -1\.0",
+    ("DATALOADER.TRAIN_X.BATCH_SIZE", "0"): r"TRAIN_X\.BATCH_SIZE must be an integer >= 1, got 0",
+    ("DATALOADER.TEST.BATCH_SIZE", "-1"): r"TEST\.BATCH_SIZE must be an integer >= 1, got -1",
+    ("TRAIN.PRINT_FREQ", "0"): r"PRINT_FREQ must be an integer >= 1, got 0",
     ("SEED", "10000000000"): r"SEED is 10000000000; it must be 4294967295 at most",
-    ("TEST.SPLIT", "vall"): r"unknown TEST\.SPLIT 'vall'; use test, val\. Did you mean 'val'\?",
-    ("FEATURES.CROP", "()"): r"FEATURES\.CROP \(\) must be two shares",
-    ("FEATURES.CROP", "('a', 'b')"): r"FEATURES\.CROP \('a', 'b'\) must be two shares",
+    ("TEST.SPLIT", "vall"): r"TEST\.SPLIT must be one of test, val, got 'vall'\. Did you mean 'val'\?",
+    ("FEATURES.CROP", "()"): r"FEATURES\.CROP must be two shares .*, got \(\)",
+    ("FEATURES.CROP", "('a', 'b')"): r"FEATURES\.CROP must be two shares .*, got \('a', 'b'\)",
 }
 
 

@@ -11,8 +11,7 @@ from helpers import ROOT, build, bundle_args, bundle_file, make_bundle, run_here
 
 from ccli.features.bundles import write_bundle
 from ccli.features.task import FewShotTask, Split
-from ccli.fitting.batches import FeatureBatches
-from ccli.fitting.training import correct, step, warm_cosine
+from ccli.fitting.training import FeatureBatches, correct, step, warm_cosine
 from ccli.results.records import read_record, same_record
 from ccli.trainers.common.gradient import BEST
 
@@ -120,7 +119,7 @@ def test_without_validation_the_folds_say_when_to_stop(bundles, tmp_path, traine
     argv = args(bundles["none"], tmp_path / "o", trainer, "OPTIM.LR", 0.3)
     other, ours = build(*argv), build(*argv)
     other._set_up()
-    counts = [train_by_hand(other, part, rest)[0] for part, rest in selection.fold_tasks(other.task, 1)]
+    counts = [train_by_hand(other, part, rest)[0] for part, rest in selection.splits("cross-validation", other.task, 1)]
     total = [sum(of_epoch) for of_epoch in zip(*counts)]
     best = total.index(max(total))
     _, states = train_by_hand(other, other.task, other.task.train)
@@ -268,9 +267,9 @@ def test_coop_on_a_bundle_is_refused(tmp_path, bundles):
         ("GDA", ("TRAINER.GDA.WEIGHT", 0.0), "TRAINER.GDA.WEIGHT must be a number > 0, got 0.0"),
         ("LinearProbe", ("TRAINER.LINEARPROBE.C", -1.0), "TRAINER.LINEARPROBE.C must be a number > 0, got -1.0"),
         ("LPPlusPlus", ("TRAINER.LPPLUSPLUS.STEPS", 0), "TRAINER.LPPLUSPLUS.STEPS must be an integer >= 1, got 0"),
-        ("CLIPAdapter", ("TRAINER.CLIPADAPTER.RATIO", 1.5), "RATIO between 0 and 1"),
-        ("TaskRes", ("TRAINER.TASKRES.RESIDUAL_SCALE", -1.0), "RESIDUAL_SCALE is below 0"),
-        ("TipAdapterF", ("OPTIM.MAX_EPOCH", -3), "OPTIM.MAX_EPOCH -3: give 1 or more, or 0"),
+        ("CLIPAdapter", ("TRAINER.CLIPADAPTER.RATIO", 1.5), "RATIO must be a number from 0 to 1, got 1.5"),
+        ("TaskRes", ("TRAINER.TASKRES.RESIDUAL_SCALE", -1.0), "RESIDUAL_SCALE must be a number >= 0, got -1.0"),
+        ("TipAdapterF", ("OPTIM.MAX_EPOCH", -3), "OPTIM.MAX_EPOCH must be an integer >= 0, got -3"),
     ],
 )
 def test_bad_settings(bundles, tmp_path, trainer, opts, words):

@@ -1,7 +1,7 @@
 """FeatureTrainer: Dassl's hooks over stored features. A method adds check_cfg, make_head and little else."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,35 +10,21 @@ from dassl.data.datasets import build_dataset
 from dassl.metrics import compute_accuracy
 
 from ccli.concepts.gallery import Concepts
-from ccli.errors import CcliError, check_choice, first_line
+from ccli.errors import CcliError, first_line
 from ccli.features.task import FewShotTask, Split
 from ccli.files.atomic import alone, remove_leftovers
 from ccli.fitting import selection
-from ccli.fitting.batches import FeatureBatches
 from ccli.fitting.calibration import ENOUGH, Calibration, subsample
-from ccli.fitting.losses import head_loss
-from ccli.fitting.training import at, step, train
+from ccli.fitting.training import FeatureBatches, at, head_loss, step, train
 from ccli.results.identity import folder_state
 from ccli.results.methods import Method
 from ccli.results.records import write_record
-from ccli.results.schema import PROTOCOLS
-from ccli.trainers.common.checkpoints import (
-    HEAD,
-    ODD,
-    check_same_run,
-    folder_of_checkpoints,
-    has_checkpoint,
-    refuse_foreign_record,
-    write_run,
-)
-from ccli.trainers.common.checks import check_common
-from ccli.trainers.common.classes import check_trainable, class_ids_of
-from ccli.trainers.common.evaluation import EvaluatingTrainer
+from ccli.trainers.common import checkpoints
+from ccli.trainers.common.checks import COMMON, check_options, check_trainable, option_names
+from ccli.trainers.common.evaluation import EvaluatingTrainer, class_ids_of
 from ccli.trainers.common.feature_source import check_has_text, feature_source, make_task, stamp_of_images
-from ccli.trainers.common.finalize import calibration, write_classifier
-from ccli.trainers.common.option_names import option_names
+from ccli.trainers.common.finalize import calibration, record_of, write_classifier
 from ccli.trainers.common.options import plain_config
-from ccli.trainers.common.records import record_of
 
 
 def extend_cfg(cfg) -> None:
@@ -58,17 +44,21 @@ def extend_cfg(cfg) -> None:
     cfg.FEATURES.setdefault("VOCABULARY", "")  # a file of text concepts; the packaged one where empty
 
 
-def add_options(cfg, name: str, **defaults) -> None:
-    """Add the node TRAINER.<name> with a method's options, and the keys that all feature trainers share.
+def options(name: str, **defaults) -> Callable[..., None]:
+    """An `extend_cfg` that adds TRAINER.<name> with a method's options, and the keys that all feature trainers share.
 
     Options that are there already stay as they are.
     """
-    from yacs.config import CfgNode
 
-    extend_cfg(cfg)
-    node = cfg.TRAINER.setdefault(name, CfgNode())
-    for key, value in defaults.items():
-        node.setdefault(key, value)
+    def extend(cfg) -> None:
+        from yacs.config import CfgNode
+
+        extend_cfg(cfg)
+        node = cfg.TRAINER.setdefault(name, CfgNode())
+        for key, value in defaults.items():
+            node.setdefault(key, value)
+
+    return extend
 
 
 class FeatureTrainer(EvaluatingTrainer):
@@ -82,10 +72,11 @@ class FeatureTrainer(EvaluatingTrainer):
     uses_text = True
     uses_concepts = False
     reads_class_names = False  # True where a loaded head is made anew for the classes at hand
+    limits: dict[str, str | tuple[str, ...]] = {}  # of its own options, as in checks.COMMON
     option_names = {"the learning rate": "OPTIM.LR"}  # what the library's messages call an option
 
     def check_cfg(self, cfg) -> None:
-        check_choice("PROTOCOL", cfg.PROTOCOL, PROTOCOLS)
+        check_options(cfg, COMMON | self.limits)
         if cfg.DATASET.NAME == "FeatureBundle" and self.uses_text:
             check_has_text(cfg.DATASET.BUNDLE, cfg.TRAINER.NAME)
         shots = cfg.DATASET.NUM_SHOTS
@@ -93,7 +84,6 @@ class FeatureTrainer(EvaluatingTrainer):
             raise CcliError(
                 f"DATASET.NUM_SHOTS {shots}: {cfg.TRAINER.NAME} needs 1 or more, or -1 for the whole training set"
             )
-        check_common(cfg)
 
     def build_data_loader(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -128,20 +118,20 @@ class FeatureTrainer(EvaluatingTrainer):
         plain, self.images = plain_config(self.cfg), stamp_of_images(self.dm.dataset, self.cfg)
         options = plain | {"weights": self.source.weights, "images": self.images}
         folder = self.cfg.RESUME or self.output_dir
-        refuse_foreign_record(self.output_dir, folder_state(self.output_dir, lambda: plain))
-        if has_checkpoint(folder, HEAD):
-            check_same_run(folder, options)
+        checkpoints.refuse_foreign_record(self.output_dir, folder_state(self.output_dir, lambda: plain))
+        if checkpoints.has_checkpoint(folder, checkpoints.HEAD):
+            checkpoints.check_same_run(folder, options)
         elif self.cfg.RESUME:
             raise CcliError(f"--resume {folder}: no checkpoint there; give the output folder of an unfinished run")
-        for place in (self.output_dir, folder_of_checkpoints(self.output_dir)):
+        for place in (self.output_dir, checkpoints.folder_of_checkpoints(self.output_dir)):
             remove_leftovers(Path(place))
         self._set_up()
-        write_run(self.output_dir, list(self.lab2cname.values()), class_ids_of(self.dm.dataset), options)
+        checkpoints.write_run(self.output_dir, list(self.lab2cname.values()), class_ids_of(self.dm.dataset), options)
         try:
             super().before_train()
             if self.start_epoch < 0:
                 raise ValueError(f"the checkpoint is of epoch {self.start_epoch}")
-        except (FileNotFoundError, *ODD) as error:  # the checkpoint is gone, or of another trainer
+        except (FileNotFoundError, *checkpoints.ODD) as error:  # the checkpoint is gone, or of another trainer
             raise CcliError(
                 f"cannot resume from {folder}: {first_line(error)}; remove that folder to start anew"
             ) from error
@@ -162,7 +152,7 @@ class FeatureTrainer(EvaluatingTrainer):
             self.optim, self.sched = self.make_optim(self.head, self.task)
         if self.optim is None:
             self.max_epoch = 0
-        self.register_model(HEAD, self.head, self.optim, self.sched)
+        self.register_model(checkpoints.HEAD, self.head, self.optim, self.sched)
 
     def make_task(self) -> FewShotTask:
         """The shots, texts and concepts that the head is made from."""

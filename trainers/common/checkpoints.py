@@ -16,6 +16,7 @@ from ccli.results.identity import RUN, Difference, FolderState, State, differing
 from ccli.results.records import RECORD, fingerprint, is_done, leaves, read_record
 
 HEAD = "head"  # the name of the registered model, and of its folder of checkpoints
+OTHER_FOLDER = "choose another --output-dir or remove that folder"
 ODD = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)  # raised by a checkpoint that does not fit
 
 
@@ -61,11 +62,7 @@ def folder_of_checkpoints(folder: str | Path) -> Path:
 
 
 def head_of(trainer, state: dict[str, torch.Tensor], folder: str | Path, some: torch.Tensor) -> torch.nn.Module:
-    """The head with a checkpoint's tensors; `some` features [n, D] show that it works.
-
-    Raises:
-        CcliError: the tensors are another method's, or of another width.
-    """
+    """The head with a checkpoint's tensors; `some` features [n, D] show that they are of its method and width."""
     try:
         head = trainer.head_from_state(state).to(trainer.device).eval()
         with torch.inference_mode():
@@ -95,11 +92,9 @@ def read_options(folder: str | Path) -> dict:
 
 
 def check_same_run(folder: str | Path, options: dict) -> None:
-    """Refuse to resume a run that was made with other options or from other images.
+    """Raise CcliError where a run cannot be resumed.
 
-    Raises:
-        CcliError: an option differs (named), an image file has changed, or there is no seed, so that other shots would
-            be drawn.
+    An option differs (named), an image file has changed, or there is no seed, so that other shots would be drawn.
     """
     if options.get("SEED", 0) < 0:
         raise CcliError(f"{folder} holds an unseeded run, which cannot be resumed; choose another --output-dir")
@@ -110,27 +105,19 @@ def check_same_run(folder: str | Path, options: dict) -> None:
         raise other_images(folder)
 
 
-def refuse_differing(folder: str | Path, differing: Sequence[Difference]) -> None:
-    """Raise CcliError where the run in a folder differs from the one to be made there."""
+def refuse_differing(folder: str | Path, differing: Sequence[Difference], what: str = "run") -> None:
+    """Raise CcliError where the run in a folder, or its record, differs from the one to be made there."""
     for option, before, now in differing[:1]:
-        raise CcliError(
-            f"{folder} holds a run with {option} {before}, not {now}; choose another --output-dir or remove that folder"
-        )
+        raise CcliError(f"{folder} holds a {what} with {option} {before}, not {now}; {OTHER_FOLDER}")
 
 
 def other_images(folder: str | Path) -> CcliError:
-    return CcliError(
-        f"{folder} holds a run on images that were other files than now (by name, size or time of change); choose "
-        "another --output-dir or remove that folder"
-    )
+    files = "images that were other files than now (by name, size or time of change)"
+    return CcliError(f"{folder} holds a run on {files}; {OTHER_FOLDER}")
 
 
 def check_evaluation(folder: str | Path, cfg) -> None:
-    """Refuse to evaluate a run under another trainer, number of shots or seed.
-
-    Raises:
-        CcliError: the trainer differs from the run's, or the shots or the seed do where they are given (not -1).
-    """
+    """Raise CcliError where the trainer is not the run's, or the shots or the seed where they are given (not -1)."""
     ran = dict(leaves(read_options(folder)))
     trainer = ran.get("TRAINER.NAME", cfg.TRAINER.NAME)
     if trainer != cfg.TRAINER.NAME:
@@ -162,28 +149,16 @@ def _is_last(run: Path, epoch: int) -> bool:
 
 
 def refuse_another_record(folder: str | Path, record: dict) -> None:
-    """Refuse to overwrite another record.
-
-    Raises:
-        CcliError: `folder` holds the record of another data set, method, number of shots, seed or source.
-    """
-    there = folder_state(folder).record
-    if there is None:
-        return
-    for key in ("dataset", "trainer", "cfg", "shots", "seed", "trained_on"):
-        if there.get(key) != record.get(key):
-            raise CcliError(
-                f"{folder} holds a record with {key} {there.get(key)!r}, not {record.get(key)!r}; choose another "
-                "--output-dir or remove that folder"
-            )
+    """Raise CcliError where a folder has the record of another data set, method, number of shots, seed or source."""
+    there = folder_state(folder).record or record
+    pairs = [
+        (key, there.get(key), record.get(key)) for key in ("dataset", "trainer", "cfg", "shots", "seed", "trained_on")
+    ]
+    refuse_differing(folder, [Difference(key, repr(a), repr(b)) for key, a, b in pairs if a != b], "record")
 
 
 def refuse_foreign_record(folder: str | Path, found: FolderState) -> None:
-    """Refuse to train where the folder holds the record of an evaluation, or of a run with other options.
-
-    Raises:
-        CcliError: it does.
-    """
+    """Raise CcliError where a folder to train in has the record of an evaluation, or of a run with other options."""
     if found.state is State.EVALUATION:
         raise CcliError(f"{folder} holds the record of an evaluation; choose another --output-dir")
     refuse_differing(folder, found.differing)

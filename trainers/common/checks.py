@@ -1,10 +1,14 @@
-"""Options that no trainer can work with, refused before anything is loaded."""
+"""Options and data sets that no trainer can work with, refused before anything is loaded, by the names of options."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 from ccli.clip.model import PRECISIONS
-from ccli.errors import CcliError, nearest, printable
+from ccli.errors import CcliError, SettingError, check_choice, check_setting, printable
 from ccli.results.records import leaves
+from ccli.results.schema import PROTOCOLS
 
 SPLITS = ("test", "val")
 LARGEST = 1e30  # of an option
@@ -13,43 +17,42 @@ LONGEST = 255  # bytes of a file's name
 MOST_VALUES = 10_000  # of a yaml
 
 
-def check_common(cfg) -> None:
-    """What all feature trainers read.
-
-    Raises:
-        CcliError: naming the first option that cannot be.
-    """
-    for loader in ("TRAIN_X", "TEST"):
-        if cfg.DATALOADER[loader].BATCH_SIZE < 1:
-            raise CcliError(f"DATALOADER.{loader}.BATCH_SIZE is {cfg.DATALOADER[loader].BATCH_SIZE}; give 1 or more")
-    if cfg.TRAIN.PRINT_FREQ < 1:
-        raise CcliError(f"TRAIN.PRINT_FREQ is {cfg.TRAIN.PRINT_FREQ}; it must be 1 or more")
-    if not (cfg.OPTIM.LR > 0 and cfg.OPTIM.WEIGHT_DECAY >= 0):
-        raise CcliError(
-            f"OPTIM.LR is {cfg.OPTIM.LR} and OPTIM.WEIGHT_DECAY {cfg.OPTIM.WEIGHT_DECAY}; the first must be above 0, "
-            "the second 0 or more"
-        )
-    for key, value, known in (
-        ("TEST.SPLIT", cfg.TEST.SPLIT, SPLITS), ("FEATURES.PRECISION", cfg.FEATURES.PRECISION, PRECISIONS),
-    ):  # fmt: skip
-        if value not in known:
-            raise CcliError(f"unknown {key} {value!r}; use {', '.join(known)}.{nearest(value, known)}")
-    if cfg.TEST.FINAL_MODEL != "last_step":
-        raise CcliError(
-            f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL!r}: {cfg.TRAINER.NAME} is tested with its last_step, "
-            "with what PROTOCOL has chosen"
-        )
-    _check_crops(cfg.FEATURES)
+WITHIN = {
+    "a number > 0": lambda x: x > 0,
+    "a number >= 0": lambda x: x >= 0,
+    "a number from 0 to 1": lambda x: 0 <= x <= 1,
+    "an integer >= 0": lambda x: x >= 0,
+    "an integer >= 1": lambda x: x >= 1,
+    "last_step, with what PROTOCOL has chosen": lambda x: x == "last_step",
+    "two shares of the area, 0 < low <= high <= 1": lambda x: _are_numbers(x) and len(x) == 2 and 0 < x[0] <= x[1] <= 1,
+}
+COMMON: dict[str, str | tuple[str, ...]] = {  # what all feature trainers read
+    "PROTOCOL": PROTOCOLS,
+    "DATALOADER.TRAIN_X.BATCH_SIZE": "an integer >= 1",
+    "DATALOADER.TEST.BATCH_SIZE": "an integer >= 1",
+    "TRAIN.PRINT_FREQ": "an integer >= 1",
+    "OPTIM.LR": "a number > 0",
+    "OPTIM.WEIGHT_DECAY": "a number >= 0",
+    "OPTIM.MAX_EPOCH": "an integer >= 0",
+    "TEST.SPLIT": SPLITS,
+    "TEST.FINAL_MODEL": "last_step, with what PROTOCOL has chosen",
+    "FEATURES.PRECISION": tuple(PRECISIONS),
+    "FEATURES.CROPS": "an integer >= 0",
+    "FEATURES.CROP": "two shares of the area, 0 < low <= high <= 1",
+}
 
 
-def _check_crops(node) -> None:
-    if node.CROPS < 0:
-        raise CcliError(f"FEATURES.CROPS is {node.CROPS}; it must be 0 (the centre crop) or more")
-    if not (are_numbers(node.CROP) and len(node.CROP) == 2 and 0 < node.CROP[0] <= node.CROP[1] <= 1):
-        raise CcliError(f"FEATURES.CROP {tuple(node.CROP)} must be two shares of the area, 0 < low <= high <= 1")
+def check_options(cfg, limits: Mapping[str, str | tuple[str, ...]]) -> None:
+    """Raise SettingError for the first option outside its limit: a key of WITHIN, or the known values."""
+    values = dict(leaves(cfg))
+    for key, limit in limits.items():
+        if isinstance(limit, tuple):
+            check_choice(key, values[key], limit)
+        else:
+            check_setting(WITHIN[limit](values[key]), key, limit, values[key])
 
 
-def are_numbers(values) -> bool:
+def _are_numbers(values) -> bool:
     """Whether an option that holds several values holds numbers alone."""
     return all(isinstance(x, int | float) and not isinstance(x, bool) for x in values)
 
@@ -85,3 +88,41 @@ def refuse_odd(cfg) -> None:
                 raise CcliError(f"option {key}: {one[:20]!r}... is longer than the name of a file may be; shorten it")
     if cfg.SEED > LARGEST_SEED:
         raise CcliError(f"SEED is {cfg.SEED}; it must be {LARGEST_SEED} at most")
+
+
+def check_trainable(name: str, dataset, trainer) -> None:
+    """Raise CcliError where a trainer needs shots and a data set has none; both may be classes or their instances."""
+    if getattr(dataset, "test_only", False) and getattr(getattr(trainer, "method", None), "uses_shots", True):
+        raise CcliError(f"{name} is for evaluation only: train on its source, then --eval-only --model-dir RUN")
+
+
+@contextmanager
+def option_names(names: Mapping[str, str]) -> Iterator[None]:
+    """Replace the library's words by options in the message of a FloatingPointError.
+
+    Args:
+        names: the words to replace -> the option, such as {"the learning rate": "OPTIM.LR"}.
+    """
+    try:
+        yield
+    except FloatingPointError as error:
+        message = str(error)
+        for words, option in names.items():
+            message = message.replace(words, option)
+        raise FloatingPointError(message) from error
+
+
+def settings_of(kind: type, node, place: str):
+    """The settings of a method out of a node of the configuration.
+
+    Args:
+        kind: a dataclass, which checks its fields; NODE.FIELD in upper case is the option of a field.
+        place: of the node, such as "TRAINER.CCLI".
+
+    Raises:
+        CcliError: a setting cannot be used; its option is named.
+    """
+    try:
+        return kind(**{field.name: node[field.name.upper()] for field in fields(kind)})
+    except SettingError as error:
+        raise CcliError(f"{place}.{error.name.upper()} {error.problem}") from error

@@ -1,6 +1,7 @@
 """Testing a head: the one just trained, or one loaded from the folder of a finished run."""
 
 import time
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -11,19 +12,8 @@ from dassl.engine import TrainerX
 from ccli.errors import CcliError
 from ccli.fitting.calibration import NOT_FINITE
 from ccli.results.records import write_record
-from ccli.trainers.common.checkpoints import (
-    HEAD,
-    check_evaluation,
-    head_of,
-    read_checkpoint,
-    read_classes,
-    read_options,
-    refuse_another_record,
-    why_no_record,
-)
-from ccli.trainers.common.classes import class_ids_of, class_subset
-from ccli.trainers.common.finalize import Confidence, calibration_in
-from ccli.trainers.common.records import evaluation_record
+from ccli.trainers.common import checkpoints
+from ccli.trainers.common.finalize import Confidence, calibration_in, evaluation_record
 
 
 class EvaluatingTrainer(TrainerX):
@@ -44,12 +34,12 @@ class EvaluatingTrainer(TrainerX):
             return super().test(split)
         with self._clock("test"):
             result = super().test(split)
-        reason = why_no_record(*self.loaded, self.output_dir, split or self.cfg.TEST.SPLIT)
+        reason = checkpoints.why_no_record(*self.loaded, self.output_dir, split or self.cfg.TEST.SPLIT)
         if reason:
             print(f"No record is written: {reason}")
         else:
             record = evaluation_record(self, self.loaded[0])
-            refuse_another_record(self.output_dir, record)
+            checkpoints.refuse_another_record(self.output_dir, record)
             write_record(self.output_dir, record)
         return result
 
@@ -68,16 +58,16 @@ class EvaluatingTrainer(TrainerX):
             if self.head is None:
                 raise CcliError(f"{self.cfg.TRAINER.NAME} has nothing to evaluate: give --model-dir RUN")
             return
-        state = read_checkpoint(Path(directory) / HEAD, epoch)
-        check_evaluation(directory, self.cfg)
-        if read_options(directory).get("weights") != self.source.weights:
+        state = checkpoints.read_checkpoint(Path(directory) / checkpoints.HEAD, epoch)
+        checkpoints.check_evaluation(directory, self.cfg)
+        if checkpoints.read_options(directory).get("weights") != self.source.weights:
             raise CcliError(
                 f"the run in {directory} was trained on other features; evaluate it with the backbone of its training"
             )
-        self.head = head_of(self, state, directory, self._test.features[:1])
-        if HEAD in self._models:
-            self._models[HEAD] = self.head
-        known, wanted = read_classes(directory), class_ids_of(self.dm.dataset)
+        self.head = checkpoints.head_of(self, state, directory, self._test.features[:1])
+        if checkpoints.HEAD in self._models:
+            self._models[checkpoints.HEAD] = self.head
+        known, wanted = checkpoints.read_classes(directory), class_ids_of(self.dm.dataset)
         self.calibration = calibration_in(directory)
         same = self.reads_class_names or known == wanted
         self.subset = None if same else class_subset(known, wanted).to(self.device)
@@ -87,3 +77,31 @@ class EvaluatingTrainer(TrainerX):
         start = time.time()
         yield
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.time() - start
+
+
+def class_subset(known: list[str], wanted: list[str]) -> torch.Tensor:
+    """Columns [n] of `known` class ids that are the `wanted` ones, in the order of the latter.
+
+    Raises:
+        CcliError: a wanted class is unknown, or two classes share its name.
+    """
+    counts = Counter(known), Counter(wanted)
+    for name in wanted:
+        if max(count[name] for count in counts) > 1:
+            raise CcliError(
+                f"two classes are called {name!r}, so that those of the model and of this data set, which differ in "
+                "number or order, cannot be told apart; give them names of their own"
+            )
+    where = {name: k for k, name in enumerate(known)}
+    missing = [name for name in wanted if name not in where]
+    if missing:
+        raise CcliError(
+            f"the model knows {len(known)} classes, but not {missing[0]!r}"
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+            + " of this data set; train it on this one, or take a method that reads class names (CoOp, ZeroshotCLIP)"
+        )  # fmt: skip
+    return torch.tensor([where[name] for name in wanted])
+
+
+def class_ids_of(dataset) -> list[str]:
+    return list(getattr(dataset, "class_ids", None) or dataset.classnames)

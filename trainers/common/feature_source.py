@@ -55,11 +55,7 @@ def are_its_images(cfg, record: dict, trained: bool = True) -> bool:
 
 
 def check_has_text(bundle: str, trainer: str) -> None:
-    """Refuse a bundle without text features for a method that needs them; only the names of its arrays are read.
-
-    Raises:
-        CcliError: it has none. A file that is absent or no bundle is left to `read_bundle`.
-    """
+    """Raise CcliError where a bundle has no text features; one that is absent or damaged is left to `read_bundle`."""
     if Path(bundle).expanduser().is_file() and "text_features" not in array_names(bundle):
         raise CcliError(
             f"bundle {bundle} has no text_features, and {trainer} needs them; write it with the classes' texts"
@@ -104,9 +100,9 @@ class BundleSource:
                 f"{self.cfg.TRAINER.NAME} needs them; write it with text concepts"
             )
         names = self.bundle.concepts
-        kept = set(_left(Vocabulary(names, (DEFAULT_KIND,) * len(names)), self.classnames).names)
+        vocabulary = _left(Vocabulary(names, (DEFAULT_KIND,) * len(names)), self.classnames)
+        kept = set(vocabulary.names)
         rows = [k for k, name in enumerate(names) if name in kept]
-        vocabulary = Vocabulary(tuple(names[k] for k in rows), (DEFAULT_KIND,) * len(rows))
         return vocabulary, self.bundle.concept_features[rows].to(self.device)
 
 

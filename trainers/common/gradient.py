@@ -29,11 +29,6 @@ class GradientTrainer(FeatureTrainer):
     method = Method("", "views", authors_chose_on="nothing")
     default_epochs = 50
 
-    def check_cfg(self, cfg) -> None:
-        super().check_cfg(cfg)
-        if cfg.OPTIM.MAX_EPOCH < 0:
-            raise CcliError(f"OPTIM.MAX_EPOCH {cfg.OPTIM.MAX_EPOCH}: give 1 or more, or 0 for the authors' number")
-
     def planned_epochs(self) -> int:
         """OPTIM.MAX_EPOCH, or the authors' number where that is 0."""
         return self.cfg.OPTIM.MAX_EPOCH or self.authors_epochs()
@@ -67,7 +62,7 @@ class GradientTrainer(FeatureTrainer):
 
     def _epochs_by_cross_validation(self) -> int:
         counts = [0] * self.planned_epochs()
-        for part, rest in selection.fold_tasks(self.task, self.cfg.SEED):
+        for part, rest in selection.splits(self.how, self.task, self.cfg.SEED):
 
             def watch(epoch: int, head: torch.nn.Module, rest=rest) -> None:
                 counts[epoch] += correct(head, rest)
@@ -88,19 +83,11 @@ class GradientTrainer(FeatureTrainer):
         if split is not None:
             self.head.eval()
             count = correct(self.head, split)
-            if self.is_better(count):
-                self.keep_best(count)
+            if self.best is None or count > self.best[0]:  # ties keep the first
+                state = {name: x.detach().clone() for name, x in self.head.state_dict().items()}
+                self.best = (count, self.epoch, state)
                 _write_best(Path(self.output_dir) / HEAD / BEST, self.best)
         super().after_epoch()
-
-    def is_better(self, count: int) -> bool:
-        """Whether `count` beats the best epoch so far; ties keep the first."""
-        return self.best is None or count > self.best[0]
-
-    def keep_best(self, count: int) -> None:
-        """Keep the head of this epoch, which labels `count` images right."""
-        state = {name: x.detach().clone() for name, x in self.head.state_dict().items()}
-        self.best = (count, self.epoch, state)
 
     def watched(self) -> Split | None:
         """The images that the best epoch is chosen on; None without."""

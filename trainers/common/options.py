@@ -20,7 +20,8 @@ def plain_config(cfg) -> dict:
     images (DATASET.SPLIT_FILE), local weights (MODEL.BACKBONE.FILES), names and sizes in a folder of pictures. Records
     of other data sets are without the keys that only such a folder has.
     """
-    split_file, weights = _split_file(cfg), _weights(cfg.MODEL.BACKBONE.NAME)
+    split_file, backbone = _split_file(cfg), cfg.MODEL.BACKBONE.NAME
+    weights = [_file_name(path).rpartition(" ")[2] for path in local_files(backbone)] if backbone else []
     cfg = cfg.clone()
     cfg.defrost()
     pictures = picture_folder(cfg)
@@ -38,7 +39,7 @@ def plain_config(cfg) -> dict:
     if split_file:
         plain["DATASET"]["SPLIT_FILE"] = split_file
     if weights:
-        plain["MODEL"]["BACKBONE"]["FILES"] = weights
+        plain["MODEL"]["BACKBONE"]["FILES"] = " ".join(weights)
     return plain
 
 
@@ -55,11 +56,6 @@ def picture_folder(cfg) -> Path | None:
     node = cfg.DATASET
     ours = node.NAME == "Folder" and "FOLDER" in node  # another codebase may have a Folder of its own
     return place_of(node.FOLDER, node.ROOT) if ours else None
-
-
-def _weights(backbone: str) -> str:
-    """What local weights hold; "" where a backbone is a name alone."""
-    return " ".join(_file_name(path).rpartition(" ")[2] for path in local_files(backbone)) if backbone else ""
 
 
 def _file_name(path: str | Path) -> str:
