@@ -14,12 +14,11 @@ from typing import NamedTuple
 
 from benchmarks.console import parser, table
 from ccli.datasets.concept_shapes import ConceptShapes
-from ccli.datasets.scenes.truth import words_of_images
-from ccli.datasets.scenes.words import kinds_of_words
 from ccli.errors import CcliError
 from ccli.files.atomic import moved_into_place
 from ccli.inference.saving import load_run
 from ccli.results.records import read_record
+from scripts.demo_clip.words import kinds_of_words, words_of_images
 
 
 class Found(NamedTuple):

@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,15 +64,10 @@ def _check_templates(path: Path, templates) -> None:
     if not isinstance(templates, list):
         raise CcliError(f'{shown(path)}: write templates as ["a photo of a {{}}."], not {templates!r}')
     for template in templates:
-        if not (isinstance(template, str) and _has_one_place(template) and _is_unicode(template)):
+        if not (isinstance(template, str) and re.fullmatch("[^{}]*{}[^{}]*", template) and _is_unicode(template)):
             raise CcliError(
                 f"{shown(path)}: template {template!r}: write {{}} exactly once, for the class name, and no other brace"
             )
-
-
-def _has_one_place(template: str) -> bool:
-    rest = template.replace("{}", "", 1)
-    return rest != template and not {"{", "}"} & set(rest)
 
 
 def _is_unicode(text: str) -> bool:

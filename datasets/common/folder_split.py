@@ -6,14 +6,10 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ccli.datasets.common.splits import PARTS, Item, Pools, read_split
+from ccli.datasets.common.splits import PARTS, Pools, read_split
 from ccli.errors import CcliError, os_errors
 from ccli.features.decoding import shown
 from ccli.files.atomic import moved_into_place
-
-
-def split_file(folder: Path, seed: int, share: float) -> Path:
-    return folder / f"split_seed{seed}_test{share}.json"
 
 
 def split_pools(
@@ -33,7 +29,7 @@ def split_pools(
         raise CcliError(f"DATASET.SPLIT_SEED is {seed}; it must be 0 or more, so that the split can be repeated")
     if not 0 < share < 1:
         raise CcliError(f"DATASET.TEST_SHARE is {share}; it must lie between 0 and 1")
-    path = split_file(folder, seed, share)
+    path = folder / f"split_seed{seed}_test{share}.json"
     labels = {f"{name}/{file}": label for label, (name, files) in enumerate(images.items()) for file in files}
     if path.is_file():
         pools = read_split(path)
@@ -50,11 +46,9 @@ def split_pools(
 
 def _new_split(images: Mapping[str, Sequence[str]], names: Sequence[str], seed: int, share: float) -> Pools:
     """Draw each class from a stream of its own, so that it does not depend on the other classes."""
-    train: list[Item] = []
-    test: list[Item] = []
+    train, test = [], []
     for label, (name, files) in enumerate(images.items()):
-        count = len(files)
-        wanted = min(max(1, math.floor(share * count + 0.5)), count - 1)
+        wanted = min(max(1, math.floor(share * len(files) + 0.5)), len(files) - 1)
         tested = set(random.Random(f"{seed}|{name}").sample(list(files), wanted))
         for file in files:
             (test if file in tested else train).append((f"{name}/{file}", label, names[label]))

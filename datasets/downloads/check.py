@@ -2,9 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from PIL import Image
@@ -16,7 +14,6 @@ from ccli.datasets.downloads.contents import loader_of
 from ccli.errors import CcliError, first_line
 
 LISTED = 20  # so many missing or unreadable images are named
-AHEAD = 4096  # images per batch of the threads
 
 
 def check_dataset(name: str, root: str | Path) -> list[str]:
@@ -69,15 +66,14 @@ def _wrong_images(loader: type[FewShotDataset], folder: Path, pools: Pools) -> l
     items = [(part, item) for part in PARTS for item in getattr(pools, part)]
     missing, unreadable = Counter(), []
     where = folder / loader.image_dir
-    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(items), desc="Opening images", disable=None) as bar:
-        todo: Iterator = iter(items)
-        while block := list(islice(todo, AHEAD)):
-            for (part, (path, label, name)), wrong in zip(block, pool.map(lambda x: _problem(where / x[1][0]), block)):
-                if wrong == "missing":
-                    missing[part, label, name] += 1
-                elif wrong:
-                    unreadable.append(f"{where / path} is unreadable ({wrong}); remove it")
-                bar.update()
+    bar = {"total": len(items), "desc": "Opening images", "disable": None}
+    with ThreadPool(os.cpu_count()) as pool:
+        found = tqdm(pool.imap(lambda x: _problem(where / x[1][0]), items, chunksize=16), **bar)
+        for (part, (path, label, name)), wrong in zip(items, found):
+            if wrong == "missing":
+                missing[part, label, name] += 1
+            elif wrong:
+                unreadable.append(f"{where / path} is unreadable ({wrong}); remove it")
     counts = Counter((part, item[1], item[2]) for part, item in items)
     gone = [
         f"{part}: {count} of {counts[part, label, name]} images of class {label} ({name}) are missing"

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ RETRIES = 3  # how often one call resumes after a broken connection
 RESTARTS = 3  # how often it starts again where the server cannot resume
 TIMEOUT = (20.0, 60.0)  # seconds to connect, and between bytes
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+UNITS = ("bytes", "kB", "MB", "GB", "TB")
 PAGE = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--", b"<script", b"<error")
 
 
@@ -67,7 +68,8 @@ def fetch(file: File, folder: Path, mirror: str = "", problem: Callable[[Path], 
                 if not wrong:
                     part.chmod(0o666 & ~_umask())  # gdown's temporary files are for their owner alone
                     os.replace(part, target)
-                    _remove_parts(target)
+                    for unfinished in folder.glob(f"{file.name}.{'[0-9a-f]' * 8}*.part"):
+                        unfinished.unlink()
                     return target
             finally:
                 part.unlink(missing_ok=True)
@@ -89,12 +91,6 @@ def _by_hand(file: File, target: Path) -> str:
     if "drive.google.com" in url:
         url = f"https://drive.google.com/file/d/{url.rpartition('=')[2]}/view"
     return f"By hand: download {url} in a browser, put it at {target}, run the same command"
-
-
-def _remove_parts(target: Path) -> None:
-    """Remove the parts of unfinished downloads of a file."""
-    for path in target.parent.glob(f"{target.name}.{'[0-9a-f]' * 8}*.part"):
-        path.unlink()
 
 
 class _Failed(Exception):
@@ -224,8 +220,7 @@ def byte_bar(what: str, total: int) -> tqdm:
 
 def in_words(size: float) -> str:
     """A size in bytes with a unit, such as "94.3 MB"."""
-    units: Sequence[str] = ("bytes", "kB", "MB", "GB", "TB")
     step = 0
-    while size >= 1000 and step < len(units) - 1:
+    while size >= 1000 and step < len(UNITS) - 1:
         size, step = size / 1000, step + 1
-    return f"{size:.3g} {units[step]}"
+    return f"{size:.3g} {UNITS[step]}"

@@ -4,15 +4,13 @@ import os
 import re
 import shutil
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
 from ccli.datasets.downloads.archives import move, unpacked, write
-from ccli.datasets.downloads.fetch import File, disk_errors, in_words, require_room, what_is_wrong
+from ccli.datasets.downloads.fetch import disk_errors, in_words, require_room, what_is_wrong
 from ccli.datasets.downloads.members import Member, harmless, listed, opened
-from ccli.datasets.downloads.steps import ImageNet
+from ccli.datasets.downloads.sources import ImageNet
 from ccli.errors import CcliError
 
 
@@ -36,17 +34,13 @@ def lay_out(step: ImageNet, folder: Path, synsets: set[str]) -> None:
             f"link folders that you have to {train} and {val} (a folder of pictures per synset)"
         )
     for file in needed:
-        _verify(file, folder / file.name)
+        if wrong := what_is_wrong(folder / file.name, file):
+            raise CcliError(f"{folder / file.name}: {wrong}; download it again")
     with disk_errors(folder):
         if lacks[train]:
             _lay_out_train(folder / step.train.name, train)
         if lacks[val]:
             _lay_out_val(folder / step.val.name, folder / step.devkit.name, val)
-
-
-def _verify(file: File, path: Path) -> None:
-    if wrong := what_is_wrong(path, file):
-        raise CcliError(f"{path}: {wrong}; download it again")
 
 
 def _require_room(archive: Path, into: Path, done: int = 0) -> None:
@@ -57,19 +51,21 @@ def _require_room(archive: Path, into: Path, done: int = 0) -> None:
 def _lay_out_train(archive: Path, train: Path) -> None:
     """A tar with one tar per synset. Synsets that a killed call has finished are kept in a scratch folder."""
     scratch = train.with_name(".train.part")
-    outer = listed(archive)
+    outer, inner = listed(archive), {}
     for member in outer:
         if len(member.parts) != 1 or not re.fullmatch(r"n\d{8}\.tar", member.parts[0]):
             raise CcliError(f"{archive} holds {'/'.join(member.parts)!r}, not one tar per synset; download it again")
     with opened(archive, "Reading") as content:
-        inner = {m.parts[0].removesuffix(".tar"): _pictures(content, m, archive) for m in outer}
+        for member in outer:
+            with _within(content, member) as pictures:
+                name = member.parts[0]
+                inner[name.removesuffix(".tar")] = list(harmless(pictures, f"{archive} ({name})"))
     there = [name for name in inner if (scratch / name).is_dir() or (train / name).is_dir()]
-    done = sum(m.size for name in there for m in inner[name])
-    _require_room(archive, scratch, done)
+    _require_room(archive, scratch, done=sum(m.size for name in there for m in inner[name]))
     with opened(archive, "Unpacking") as content:
         for member in outer:
             synset = member.parts[0].removesuffix(".tar")
-            if (scratch / synset).is_dir() or (train / synset).is_dir():
+            if synset in there:
                 continue
             part = scratch / f".{synset}.part"
             shutil.rmtree(part, ignore_errors=True)
@@ -81,15 +77,8 @@ def _lay_out_train(archive: Path, train: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-@contextmanager
-def _within(content: tarfile.TarFile, member: Member) -> Iterator[tarfile.TarFile]:
-    with content.extractfile(member.entry) as file, tarfile.open(fileobj=file, mode="r:") as pictures:
-        yield pictures
-
-
-def _pictures(content: tarfile.TarFile, member: Member, archive: Path) -> list[Member]:
-    with _within(content, member) as pictures:
-        return list(harmless(pictures, f"{archive} ({member.parts[0]})"))
+def _within(content: tarfile.TarFile, member: Member) -> tarfile.TarFile:
+    return tarfile.open(fileobj=content.extractfile(member.entry), mode="r:")
 
 
 def _lay_out_val(archive: Path, devkit: Path, val: Path) -> None:

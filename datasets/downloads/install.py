@@ -12,8 +12,18 @@ from ccli.datasets.downloads.archives import extract
 from ccli.datasets.downloads.contents import incomplete, names_problem, split_problem, synsets_in
 from ccli.datasets.downloads.fetch import disk_errors, fetch
 from ccli.datasets.downloads.imagenet import lay_out
-from ccli.datasets.downloads.sources import SOURCES
-from ccli.datasets.downloads.steps import Archive, Either, ImageNet, Names, Plain, Source, Split, Step, is_done
+from ccli.datasets.downloads.sources import (
+    SOURCES,
+    Archive,
+    Either,
+    ImageNet,
+    Names,
+    Plain,
+    Source,
+    Split,
+    Step,
+    is_done,
+)
 from ccli.errors import CcliError, nearest
 
 
@@ -105,16 +115,15 @@ def _archive(step: Archive, folder: Path, mirror: str) -> None:
     """Fetch, unpack, delete the archive."""
     inner = folder / step.inner
     if not step.inner or not inner.is_file():
-        archive = fetch(step.file, folder, mirror)
-        new = extract(archive, folder, (step.inner,) if step.inner else step.brings, step.rename)
-        archive.unlink()
-        _say_unpacked(archive, new, folder)
+        brings = (step.inner,) if step.inner else step.brings
+        _unpack(fetch(step.file, folder, mirror), folder, brings, step.rename)
     if step.inner:
-        _say_unpacked(inner, extract(inner, folder, step.brings, step.rename), folder)
-        inner.unlink()
+        _unpack(inner, folder, step.brings, step.rename)
 
 
-def _say_unpacked(archive: Path, new: list[str], folder: Path) -> None:
+def _unpack(archive: Path, folder: Path, brings: tuple[str, ...], rename: dict[str, str]) -> None:
+    new = extract(archive, folder, brings, rename)
+    archive.unlink()
     what = ", ".join(sorted(new)[:6]) + (", ..." if len(new) > 6 else "")
     print(f"{what} unpacked into {folder}; {archive.name} is deleted")
 

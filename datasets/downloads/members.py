@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import NamedTuple
+
+from tqdm.utils import CallbackIOWrapper
 
 from ccli.datasets.downloads.fetch import byte_bar, in_words
 from ccli.errors import CcliError
@@ -36,38 +38,16 @@ def opened(archive: Path, what: str) -> Iterator[Opened]:
         CcliError: it is damaged, which may show only while it is read.
     """
     try:
-        with (
-            archive.open("rb") as file,
-            byte_bar(f"{what} {archive.name}", archive.stat().st_size) as bar,
-            open_archive(_Counting(file, bar)) as content,
-        ):
-            yield content
+        with archive.open("rb") as file, byte_bar(f"{what} {archive.name}", archive.stat().st_size) as bar:
+            is_zip = file.read(2) == b"PK"  # names mislead: ImageNetV2's .tar.gz is a plain tar
+            file.seek(0)
+            counted = CallbackIOWrapper(bar.update, file)
+            with zipfile.ZipFile(counted) if is_zip else tarfile.open(fileobj=counted, mode="r:*") as content:
+                yield content
     except DAMAGE + (OSError,) as error:
         if isinstance(error, OSError) and error.errno is not None:  # gzip's own have no number
             raise
         raise CcliError(f"{archive} is damaged ({type(error).__name__}: {error}): delete it and run again") from error
-
-
-class _Counting:
-    """A file that updates a progress bar as it is read."""
-
-    def __init__(self, file: IO[bytes], bar):
-        self.file, self.bar = file, bar
-
-    def __getattr__(self, name: str):
-        return getattr(self.file, name)
-
-    def read(self, size: int = -1) -> bytes:
-        block = self.file.read(size)
-        self.bar.update(len(block))
-        return block
-
-
-def open_archive(file: IO[bytes]) -> Opened:
-    """A zip or a tar, by its first bytes: names mislead (ImageNetV2's .tar.gz is a plain tar)."""
-    head = file.read(4)
-    file.seek(0)
-    return zipfile.ZipFile(file) if head[:2] == b"PK" else tarfile.open(fileobj=file, mode="r:*")
 
 
 def listed(archive: Path) -> list[Member]:
@@ -87,7 +67,7 @@ def listed(archive: Path) -> list[Member]:
                     f"{archive} has {in_words(archive.stat().st_size)} and unpacks to more than {in_words(limit)}: no "
                     "data set does; delete it and get it from another address"
                 )
-        if isinstance(content, tarfile.TarFile) and isinstance(content.fileobj, _Counting):
+        if isinstance(content, tarfile.TarFile) and isinstance(content.fileobj, CallbackIOWrapper):
             _has_end(content)
     return members
 

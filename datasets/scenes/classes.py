@@ -23,12 +23,9 @@ def _choose() -> dict[str, Triple]:
     rng.shuffle(everything)
     classes: dict[str, Triple] = {}
     for triple in everything:
-        name = _name(triple, unsaid=len(classes) % 3)
-        if name not in classes:
-            classes[name] = triple
-        if len(classes) == NUM_CLASSES:
-            return classes
-    raise AssertionError("too few combinations")
+        if len(classes) < NUM_CLASSES:
+            classes.setdefault(_name(triple, unsaid=len(classes) % 3), triple)
+    return classes
 
 
 CLASSES: dict[str, Triple] = _choose()

@@ -130,25 +130,19 @@ def texture_weight(texture: str, u: np.ndarray, v: np.ndarray, rng: np.random.Ge
     """How much of the second tone shows, in [0, 1], at object coordinates (u, v), each [H, W]."""
     frequency, phase = rng.uniform(2.2, 3.2), rng.uniform(0, 1)
     angle = rng.choice([0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4])
-    a, b = (
-        frequency * (u * np.cos(angle) + v * np.sin(angle)) + phase,
-        frequency * (v * np.cos(angle) - u * np.sin(angle)),
-    )
-    if texture == "striped":
-        return (a % 1 < 0.5).astype(float)
-    if texture == "dotted":
-        return ((a % 1 - 0.5) ** 2 + (b % 1 - 0.5) ** 2 < 0.085).astype(float)
-    if texture == "checkered":
-        return ((np.floor(a) + np.floor(b)) % 2 == 0).astype(float)
-    if texture == "zigzag":
-        return ((a + np.abs(b % 1 - 0.5) * 1.1) % 1 < 0.5).astype(float)
-    if texture == "netted":
-        return ((a % 1 < 0.25) | (b % 1 < 0.25)).astype(float)
-    if texture == "speckled":
-        return (rng.random(u.shape) < 0.3).astype(float)
-    if texture == "shaded":
-        return np.clip(0.5 + 0.6 * (u * np.cos(angle) + v * np.sin(angle)), 0, 1)
-    return np.zeros_like(u)
+    a = frequency * (u * np.cos(angle) + v * np.sin(angle)) + phase
+    b = frequency * (v * np.cos(angle) - u * np.sin(angle))
+    weights = {
+        "plain": lambda: np.zeros_like(u),
+        "striped": lambda: a % 1 < 0.5,
+        "dotted": lambda: (a % 1 - 0.5) ** 2 + (b % 1 - 0.5) ** 2 < 0.085,
+        "checkered": lambda: (np.floor(a) + np.floor(b)) % 2 == 0,
+        "zigzag": lambda: (a + np.abs(b % 1 - 0.5) * 1.1) % 1 < 0.5,
+        "netted": lambda: (a % 1 < 0.25) | (b % 1 < 0.25),
+        "speckled": lambda: rng.random(u.shape) < 0.3,
+        "shaded": lambda: np.clip(0.5 + 0.6 * (u * np.cos(angle) + v * np.sin(angle)), 0, 1),
+    }
+    return weights[texture]().astype(float)
 
 
 def background_pixels(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -162,11 +156,8 @@ def background_pixels(name: str, size: int, rng: np.random.Generator) -> np.ndar
         weight = 0.5 + 0.5 * np.sin(2 * np.pi * (5 * y + 0.15 * np.sin(2 * np.pi * (3 * x + shift)) + shift))
         low, high = (50, 120, 190), (130, 190, 225)
     elif name == "sand":
-        weight, low, high = (
-            grain * 0.5 + 0.25 + 0.25 * np.sin(2 * np.pi * (2 * y + x + shift)),
-            (205, 175, 120),
-            (240, 220, 170),
-        )
+        weight = grain * 0.5 + 0.25 + 0.25 * np.sin(2 * np.pi * (2 * y + x + shift))
+        low, high = (205, 175, 120), (240, 220, 170)
     elif name == "brick":
         row = np.floor(8 * (y + shift))
         mortar = ((8 * (y + shift)) % 1 < 0.18) | ((4 * x + 0.5 * (row % 2)) % 1 < 0.09)
@@ -174,9 +165,8 @@ def background_pixels(name: str, size: int, rng: np.random.Generator) -> np.ndar
     elif name == "night":
         weight, low, high = np.where(grain > 0.985, 1.0, 0.15 * (1 - y)), (12, 14, 45), (240, 240, 210)
     elif name == "wood":
-        weight = np.where(
-            (6 * (x + shift)) % 1 < 0.06, 0.0, 0.6 + 0.3 * np.sin(2 * np.pi * (9 * x + 0.5 * np.sin(4 * y)))
-        )
+        veins = 0.6 + 0.3 * np.sin(2 * np.pi * (9 * x + 0.5 * np.sin(4 * y)))
+        weight = np.where((6 * (x + shift)) % 1 < 0.06, 0.0, veins)
         low, high = (95, 60, 30), (190, 140, 85)
     elif name == "snow":
         weight, low, high = np.where(grain > 0.93, 1.0, 0.3 + 0.3 * y), (195, 210, 230), (255, 255, 255)

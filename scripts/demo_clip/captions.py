@@ -16,7 +16,7 @@ from ccli.datasets.scenes.parts import (
 )
 from ccli.datasets.scenes.render import Scene, Thing
 from ccli.datasets.scenes.sample import HELD_OUT, distractors, pick, random_thing, weighted
-from ccli.datasets.scenes.words import size_of, words_of_scene
+from scripts.demo_clip.words import size_of, words_of_scene
 
 _NOUNS = ("thing", "object", "figure", "shape")
 _FRAMES = ("a photo of {}.", "a picture of {}.", "an image of {}.", "there is {}.", "{}", "this is {}.")

@@ -1,6 +1,6 @@
 """Train demo-clip from scratch: a small CLIP for the generated pictures of `datasets/scenes`, no download needed.
 
-    python scripts/demo_clip/train.py --out ccli/demo_clip
+    python -m scripts.demo_clip.train --out ccli/clip/demo_clip
 
 Draws captioned scenes (no object in them has the parts of a concept_shapes class) and trains image and text towers
 with CLIP's symmetric cross-entropy between images and captions, and between images and one-word captions ("The photo
@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
-from captions import caption, open_scene
 from open_clip.factory import create_model
 from safetensors.torch import save_file
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from ccli.datasets.scenes.render import SIZE, render
-from ccli.datasets.scenes.words import all_words, words_of_scene
 from ccli.files.atomic import moved_into_place
+from scripts.demo_clip.captions import caption, open_scene
+from scripts.demo_clip.words import all_words, words_of_scene
 
 CAPTIONS_PER_IMAGE = 6
 TEST_PAIRS = 2000

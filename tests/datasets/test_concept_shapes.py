@@ -1,5 +1,4 @@
 import hashlib
-import importlib.util
 import json
 import re
 import subprocess
@@ -18,7 +17,8 @@ from ccli.datasets.concept_shapes import SPLIT_FILE, ConceptShapes, ConceptShape
 from ccli.datasets.scenes.classes import CLASSES
 from ccli.datasets.scenes.render import SIZE
 from ccli.datasets.scenes.sample import HELD_OUT, class_scene
-from ccli.datasets.scenes.words import all_words, words_of_scene
+from scripts.demo_clip import captions as script
+from scripts.demo_clip.words import all_words, words_of_scene
 
 
 @pytest.fixture
@@ -96,22 +96,13 @@ def test_only_the_main_object_is_of_the_class(shift):
 
 
 @pytest.fixture(scope="module")
-def script():
-    """scripts/demo_clip/captions.py as a module."""
-    spec = importlib.util.spec_from_file_location("captions", ROOT / "scripts/demo_clip/captions.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def open_scenes(script):
+def open_scenes():
     rng = np.random.default_rng(5)
     return [script.open_scene(rng) for _ in range(20_000)]
 
 
 @pytest.fixture(scope="module")
-def captions(script, open_scenes):
+def captions(open_scenes):
     rng = np.random.default_rng(6)
     return [script.caption(scene, rng) for scene in open_scenes]
 

@@ -13,7 +13,7 @@ from test_archives import make_tar
 from test_download_script import NAMES, SYNSETS, few_images, listing, main, offline, pack  # noqa: F401
 
 from ccli.datasets.downloads import imagenet, sources
-from ccli.datasets.downloads.steps import ImageNet
+from ccli.datasets.downloads.sources import ImageNet
 
 ARCHIVES, CLASSNAMES = sources.SOURCES["imagenet"].steps
 
@@ -117,7 +117,7 @@ def test_a_wrong_archive_of_imagenet_is_named_and_kept(by_hand, monkeypatch):
 def test_a_hostile_tar_within_imagenets_is_refused(by_hand, pack, monkeypatch):  # noqa: F811
     path = by_hand / "imagenet" / ARCHIVES.train.name
     make_tar(path, files={f"{SYNSETS[0]}.tar": pack(make_tar, {"../evil": b""}, mode="w")}, mode="w")
-    monkeypatch.setattr(imagenet, "_verify", lambda file, path: None)
+    monkeypatch.setattr(imagenet, "what_is_wrong", lambda path, file: "")
     with pytest.raises(SystemExit, match=r"is refused, nothing of it is unpacked: '../evil' in it leads out"):
         main("imagenet", "--root", by_hand)
     assert laid_out(by_hand) == []

@@ -21,7 +21,7 @@ from trees import made_split
 
 from ccli.datasets.common.few_shot import Sizes
 from ccli.datasets.downloads import contents, fetch, install, sources
-from ccli.datasets.downloads.steps import Either, ImageNet
+from ccli.datasets.downloads.sources import Either, ImageNet
 from ccli.datasets.eurosat import EuroSAT
 
 SYNSETS = [f"n{1440764 + 7 * k:08d}" for k in range(1000)]

@@ -20,7 +20,7 @@ from helpers import ROOT
 from ccli.datasets.downloads import fetch as fetch_module
 from ccli.datasets.downloads import sources
 from ccli.datasets.downloads.fetch import File, fetch
-from ccli.datasets.downloads.steps import Archive, Either, ImageNet, Plain
+from ccli.datasets.downloads.sources import Archive, Either, ImageNet, Plain
 from ccli.errors import CcliError
 
 CONTENT = bytes(range(256)) * 8000  # 2 MB

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ccli.pages.concepts.contents import MARKS
 from ccli.results.records import read_record
-from experiments import screenshots
+from scripts import screenshots
 
 
 def report(run, page):

@@ -15,8 +15,6 @@ from ccli.concepts.gallery import Concepts
 from ccli.datasets.scenes.classes import CLASSES
 from ccli.datasets.scenes.render import render
 from ccli.datasets.scenes.sample import class_scene, generator
-from ccli.datasets.scenes.truth import words_of_images
-from ccli.datasets.scenes.words import all_words, kinds_of_words, words_of_scene
 from ccli.errors import CcliError
 from ccli.inference.classifier import Classifier
 from ccli.inference.saving import save
@@ -24,6 +22,7 @@ from ccli.methods.zero_shot import ZeroShot
 from ccli.results.ablation import ablation, ablation_table
 from ccli.results.records import write_record
 from experiments import concept_quality
+from scripts.demo_clip.words import all_words, kinds_of_words, words_of_images, words_of_scene
 
 METHOD = {"SEED": 0, "CFG_NAME": "", "TRAINER": {"K": 3, "SOURCE": "visual"}, "FEATURES": {"K": 1}}
 

@@ -1,4 +1,4 @@
-"""The README's screenshots of report.py's two pages: python -m experiments.screenshots OUTPUT RUN FOLDER
+"""The README's screenshots of report.py's two pages: python -m scripts.screenshots OUTPUT RUN FOLDER
 
 OUTPUT is a folder of runs, RUN that of one run of CCLI on concept_shapes. Writes FOLDER/report.png and
 FOLDER/concepts.png: the pages in Chromium with some of their filters set, cut to the sections named below, in 256

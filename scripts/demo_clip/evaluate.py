@@ -1,4 +1,4 @@
-"""How much of concept_shapes' test images demo-clip names: python -m experiments.demo_clip [--root DATA]
+"""How much of concept_shapes' test images demo-clip names: python -m scripts.demo_clip.evaluate [--root DATA]
 
 Prints the share of images whose class name, full combination, colour, texture and shape it names, among all names of
 that kind. The combinations are held out of its training.

@@ -1,7 +1,7 @@
 """Whether two checkouts give the same numbers.
 
-    python -m stress.same_numbers collect CHECKOUT OUT --data DATA [--bundle NPZ]
-    python -m stress.same_numbers compare OUT_A OUT_B
+    python scripts/same_numbers.py collect CHECKOUT OUT --data DATA [--bundle NPZ]
+    python scripts/same_numbers.py compare OUT_A OUT_B
 
 `collect` runs a checkout's own sweep.py and estimator, one thread each, and keeps their answers as OUT/numbers.json:
 the records of all trainers on concept_shapes at 1 and 16 shots with an evaluation on a shifted set, on a bundle at 4

@@ -1,5 +1,8 @@
-"""The words that are true of a scene, and their kinds."""
+"""The words that are true of a scene or of an image of concept_shapes, and their kinds."""
 
+from functools import cache
+
+from ccli.datasets.scenes.classes import CLASSES
 from ccli.datasets.scenes.parts import (
     ATTACHED,
     BACKGROUNDS,
@@ -11,7 +14,8 @@ from ccli.datasets.scenes.parts import (
     STYLES,
     TEXTURES,
 )
-from ccli.datasets.scenes.render import Scene, Thing
+from ccli.datasets.scenes.render import Scene, Thing, render
+from ccli.datasets.scenes.sample import class_scene, generator
 
 
 def words_of_scene(scene: Scene) -> list[str]:
@@ -55,3 +59,20 @@ def kinds_of_words() -> dict[str, str]:
 def size_of(thing: Thing) -> str:
     """The row of `SIZES` for an object."""
     return "big" if thing.radius > 16 else "small" if thing.radius < 13 else "middle"
+
+
+@cache
+def words_of_images(name: str, count: int, part: str = "train", shift: str = "") -> tuple[frozenset[str], ...]:
+    """The vocabulary words that are true of the first pictures of a class, found by drawing them again.
+
+    They are of the main object, the background, the light and the style, as in the captions of demo-clip's training.
+
+    Args:
+        name: of the class; part: train, val or test; shift: of a shifted version.
+    """
+    rng, found = generator(shift, part, name), []
+    for _ in range(count):
+        scene = class_scene(CLASSES[name], rng, shift)
+        render(scene, rng)  # takes its random numbers
+        found.append(frozenset(words_of_scene(scene)))
+    return tuple(found)
