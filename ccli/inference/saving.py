@@ -43,8 +43,7 @@ def save(classifier: Classifier, folder: str | Path) -> None:
     from safetensors.torch import save as to_bytes
 
     head = _plain(classifier.head)
-    module = module_of(head)
-    if not module:
+    if not (module := module_of(head)):
         raise CcliError(f"a {type(head).__name__} cannot be saved: it is neither of ccli.methods nor of a plugin")
     tensors = {f"head.{name}": x for name, x in head.state_dict().items()}
     facts: dict[str, Any] = {

@@ -29,8 +29,7 @@ def read_published(path: str | Path) -> list[Published]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:  # spreadsheets begin with a mark
             reader = csv.DictReader(file)
-            missing = set(COLUMNS) - set(reader.fieldnames or ())
-            if missing:
+            if missing := set(COLUMNS) - set(reader.fieldnames or ()):
                 raise CcliError(f"{path} has no column {min(missing)!r}; expected {', '.join(COLUMNS)}")
             return _one_per_cell(path, [(reader.line_num, _row(path, reader.line_num, line)) for line in reader])
     except (OSError, UnicodeDecodeError, csv.Error) as error:

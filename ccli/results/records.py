@@ -206,5 +206,4 @@ def versions() -> dict[str, str | int | None]:
         except metadata.PackageNotFoundError:
             found[name] = None
     torch = sys.modules.get("torch")
-    found["threads"] = torch.get_num_threads() if torch else None
-    return found
+    return found | {"threads": torch.get_num_threads() if torch else None}
