@@ -1,8 +1,9 @@
-"""JSON files that may be damaged, and that show by a digest of themselves when a bit of them has changed."""
+"""JSON files that may be damaged: a digest that shows a changed bit, and what is wrong with them in words."""
 
 import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,27 @@ def _check_depth(value: Any, left: int) -> None:
         raise ValueError("it is nested too deep")
     for one in value.values() if isinstance(value, dict) else value:
         _check_depth(one, left - 1)
+
+
+def in_words(error: ValueError, data: Mapping[str, Any], choices: Mapping[str, Sequence[str]] | None = None) -> str:
+    """What msgspec finds wrong, such as "has an invalid seed = True: expected `int`, got `bool`".
+
+    Args:
+        error: from `msgspec.convert`, such as "Expected `int`, got `bool` - at `$.seed`".
+        data: the object that was converted.
+        choices: field of `data` -> the values that it, or its one field with choices, may have.
+    """
+    reason, _, place = str(error).partition(" - at ")
+    place = place.strip("`").removeprefix("$.")
+    if missing := re.fullmatch(r"Object missing required field `(\w+)`", reason):
+        return f"has no field {missing[1]!r}" + (f" in {place}" if place else "")
+    name = re.split(r"\W", place)[0]
+    if name not in data:
+        return f"has fields that cannot be read ({reason})"
+    if reason.startswith("Invalid enum value"):
+        reason = f"expected one of {', '.join((choices or {})[name])}"
+    value = f" = {repr(data[name])[:60]}" if place == name else ""
+    return f"has an invalid {place}{value}: {reason[0].lower()}{reason[1:]}"
 
 
 def _sha256(text: str) -> str:

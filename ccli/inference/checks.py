@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import torch
 from msgspec import Meta, Struct, convert
 
-from ccli.files.typed_json import in_words
+from ccli.files.sealed_json import in_words
 
 Count = Annotated[int, Meta(ge=0)]
 Number = Annotated[float, Meta(gt=1e-6, lt=1e6)]

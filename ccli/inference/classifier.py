@@ -135,10 +135,8 @@ class Classifier:
             labels = self.logits(part).argmax(1)
             direction = nn.functional.one_hot(labels, len(self.classnames)).float()
             parts = self.explain_features(part, direction)
-            found += [
-                reasons(self.classnames[k], parts.row(row), self.concepts, most_for, most_against)
-                for row, k in enumerate(labels.tolist())
-            ]
+            for row, k in enumerate(labels.tolist()):
+                found.append(reasons(self.classnames[k], parts.row(row), self.concepts, most_for, most_against))
         return found
 
     def explain_class(self, name: str, against: str = "", most_for: int = 8, most_against: int = 4) -> Reasons:

@@ -74,13 +74,10 @@ class Reasons:
 def reasons(what: str, parts: Parts, concepts: Concepts, most_for: int, most_against: int) -> Reasons:
     """The strongest concepts of one image by name, and the sum of the others."""
     chosen = strongest(parts.concepts, most_for, most_against)
-    listed = [
-        Reason(
-            concepts.names[k], float(parts.concepts[k]), float(parts.cosines[k]),
-            [concepts.images[row] for row in concepts.picks[k]],
-        )
-        for k in chosen
-    ]  # fmt: skip
+    listed = []
+    for k in chosen:
+        images = [concepts.images[row] for row in concepts.picks[k]]
+        listed.append(Reason(concepts.names[k], float(parts.concepts[k]), float(parts.cosines[k]), images))
     others = parts.concepts.sum() - parts.concepts[chosen].sum()
     sums = (parts.total, parts.zero_shot, parts.class_texts.sum(), parts.constant, others)
     kinds = dict.fromkeys(concepts.kinds, 0.0)

@@ -43,8 +43,7 @@ def save(classifier: Classifier, folder: str | Path) -> None:
     from safetensors.torch import save as to_bytes
 
     head = _plain(classifier.head)
-    module = module_of(head)
-    if not module:
+    if not (module := module_of(head)):
         raise CcliError(f"a {type(head).__name__} cannot be saved: it is neither of ccli.methods nor of a plugin")
     tensors = {f"head.{name}": x for name, x in head.state_dict().items()}
     facts: dict[str, Any] = {
@@ -83,9 +82,8 @@ def load_run(folder: str | Path, device: str | torch.device = "cpu", backbone: s
     try:
         return _built(facts, tensors, device, backbone)
     except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
-        raise CcliError(
-            f"{folder / FACTS} is damaged ({type(error).__name__}: {first_line(error)[:100]}); make the run again"
-        ) from error
+        why = f"{type(error).__name__}: {first_line(error)[:100]}"
+        raise CcliError(f"{folder / FACTS} is damaged ({why}); make the run again") from error
 
 
 def module_of(head: torch.nn.Module) -> str:
@@ -125,10 +123,8 @@ def _divided(record) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 def _read_facts(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise CcliError(
-            f"{path} is not there: the run in {path.parent} is not finished, was made by another version, or is none; "
-            "give a run's own folder, or make the run again"
-        )
+        why = f"the run in {path.parent} is not finished, was made by another version, or is none"
+        raise CcliError(f"{path} is not there: {why}; give a run's own folder, or make the run again")
     try:
         with os_errors(f"{path} cannot be read", "check its permissions"):
             facts = read_sealed(path)

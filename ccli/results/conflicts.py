@@ -23,11 +23,8 @@ def refuse_two_of_a_seed(record: dict[str, Any], other: dict[str, Any]) -> None:
     if is_evaluation(record) or is_evaluation(other):  # options of a test that change no prediction
         differing = [name for name in differing if name not in ("config", "run")]
     if differing:
-        raise Conflict(
-            f"two different records for {_cell(record)}, seed {record['seed']} (they differ in "
-            f"{', '.join(differing)}); make one table for each",
-            other, record,
-        )  # fmt: skip
+        what = f"two different records for {_cell(record)}, seed {record['seed']}"
+        raise Conflict(f"{what} (they differ in {', '.join(differing)}); make one table for each", other, record)
 
 
 def refuse_another_test_set(record: dict[str, Any], other: dict[str, Any]) -> None:
@@ -44,11 +41,8 @@ def refuse_another_test_set(record: dict[str, Any], other: dict[str, Any]) -> No
         what = f"{other['total']} and {record['total']} images"
     else:
         what = "the same number of images, with other labels"
-    raise Conflict(
-        f"{_seeds(record, other)} were tested on different images ({what}); repeat one of them on the other's test "
-        "set, or make one table for each",
-        other, record,
-    )  # fmt: skip
+    remedy = "repeat one of them on the other's test set, or make one table for each"
+    raise Conflict(f"{_seeds(record, other)} were tested on different images ({what}); {remedy}", other, record)
 
 
 def refuse_other_options(record: dict[str, Any], other: dict[str, Any]) -> None:
@@ -60,10 +54,8 @@ def refuse_other_options(record: dict[str, Any], other: dict[str, Any]) -> None:
     if differing:
         option, before, now = differing[0]
         more = f", and {len(differing) - 1} more" if len(differing) > 1 else ""
-        raise Conflict(
-            f"{_seeds(record, other)} were made with different options ({option} {before} and {now}{more}); {REMEDY}",
-            other, record,
-        )  # fmt: skip
+        what = f"were made with different options ({option} {before} and {now}{more})"
+        raise Conflict(f"{_seeds(record, other)} {what}; {REMEDY}", other, record)
 
 
 def _cell(record: dict[str, Any]) -> str:

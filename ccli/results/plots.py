@@ -69,9 +69,7 @@ def _average(records: Sequence[dict[str, Any]]) -> tuple[Series, list[str]]:
     return series, datasets
 
 
-def _seconds(
-    records: Sequence[dict[str, Any]], average: Series, datasets: Sequence[str]
-) -> dict[tuple[Row, int], float]:
+def _seconds(records: Sequence[dict[str, Any]], average: Series, datasets: list[str]) -> dict[tuple[Row, int], float]:
     """(row, shots) -> mean seconds of fitting and selecting, of the runs that `average` is of."""
     records = [record for record in records if not is_evaluation(record) and record["dataset"] in datasets]
     found = defaultdict(list)

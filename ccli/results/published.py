@@ -29,8 +29,7 @@ def read_published(path: str | Path) -> list[Published]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:  # spreadsheets begin with a mark
             reader = csv.DictReader(file)
-            missing = set(COLUMNS) - set(reader.fieldnames or ())
-            if missing:
+            if missing := set(COLUMNS) - set(reader.fieldnames or ()):
                 raise CcliError(f"{path} has no column {min(missing)!r}; expected {', '.join(COLUMNS)}")
             return _one_per_cell(path, [(reader.line_num, _row(path, reader.line_num, line)) for line in reader])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -44,10 +43,8 @@ def _one_per_cell(path: str | Path, found: list[tuple[int, Published]]) -> list[
         others = lines.setdefault(row[:3], {})
         clash = next((others[n] for n in others if row.shots == n or 0 in (row.shots, n)), None)
         if clash is not None:
-            raise CcliError(
-                f"{path}, lines {clash} and {number}: two accuracies of {row.trainer} ({row.backbone}) on {row.dataset}"
-                " for one number of shots (0 stands for all); keep one"
-            )
+            what = f"two accuracies of {row.trainer} ({row.backbone}) on {row.dataset} for one number of shots"
+            raise CcliError(f"{path}, lines {clash} and {number}: {what} (0 stands for all); keep one")
         others[row.shots] = number
     return [row for _, row in found]
 
@@ -58,7 +55,6 @@ def _row(path: str | Path, number: int, line: dict[str, str]) -> Published:
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise CcliError(f"{path}, line {number}: shots and accuracy must be numbers") from error
     if shots < 0 or not 0 <= accuracy <= 1:
-        raise CcliError(
-            f"{path}, line {number}: shots must be >= 0 and accuracy 0 to 100 %, got {shots} and {line['accuracy']}"
-        )
+        got = f"got {shots} and {line['accuracy']}"
+        raise CcliError(f"{path}, line {number}: shots must be >= 0 and accuracy 0 to 100 %, {got}")
     return Published(line["dataset"], line["trainer"], line["backbone"], shots, accuracy)

@@ -29,7 +29,6 @@ from ccli.results.schema import VERSION, record_problem
 RECORD = "result.json"
 FAILURE = "failed.txt"
 NOT_COMPARED = ("seconds", "versions", "images")  # they change from run to run without the result changing
-OF_EVALUATIONS = ("run", "trained_on")
 
 
 def _to_json(record: dict[str, Any]) -> str:
@@ -39,9 +38,8 @@ def _to_json(record: dict[str, Any]) -> str:
         try:
             lines.append(f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}")
         except (TypeError, ValueError) as error:
-            raise CcliError(
-                f"the record's field {name!r} cannot be written ({error}); use plain, finite Python values"
-            ) from error
+            why = f"the record's field {name!r} cannot be written ({error})"
+            raise CcliError(f"{why}; use plain, finite Python values") from error
     return sealed("{\n" + ",\n".join(lines) + "\n}\n")
 
 
@@ -177,7 +175,7 @@ def same_record(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """A nested configuration's options, such as ("TRAINER.CCLI.TOP_K", 3)."""
+    """A nested configuration's options and their values; the names of nodes are joined by dots."""
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{prefix}{key}.")
@@ -193,7 +191,7 @@ def fingerprint(record: dict[str, Any]) -> str:
 
 def is_evaluation(record: dict[str, Any]) -> bool:
     """Whether a record is of a finished run that was only tested, rather than of the run itself."""
-    return any(name in record for name in OF_EVALUATIONS)
+    return "run" in record or "trained_on" in record
 
 
 def versions() -> dict[str, str | int | None]:
@@ -208,5 +206,4 @@ def versions() -> dict[str, str | int | None]:
         except metadata.PackageNotFoundError:
             found[name] = None
     torch = sys.modules.get("torch")
-    found["threads"] = torch.get_num_threads() if torch else None
-    return found
+    return found | {"threads": torch.get_num_threads() if torch else None}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import UNSET, Meta, Struct, UnsetType, convert
 from msgspec.structs import fields
 
-from ccli.files.typed_json import in_words
+from ccli.files.sealed_json import in_words
 
 VERSION = 2
 Protocol = Literal["validation", "fixed", "paper"]
@@ -93,9 +93,8 @@ class Record(Struct, kw_only=True):
         if right != correct:
             return f"has correct = {correct}, but {right} predictions are their image's label"
         if self.selected_by == "test" and self.protocol != "paper":
-            return (
-                f"has selected_by = test under protocol {self.protocol}; only protocol paper may look at the test set"
-            )
+            allowed = "only protocol paper may look at the test set"
+            return f"has selected_by = test under protocol {self.protocol}; {allowed}"
         return ""
 
 

@@ -14,7 +14,6 @@ from ccli.results.published import Published
 from ccli.results.tables import Cell, Gain, Line, Table, build_table
 
 FORMATS = ("github", "simple", "latex", "csv", "json")
-MISSING = "-"
 PAIRED_NOTE = (
     "p: Wilcoxon's signed-rank test over pairs of one data set, shots and seed; pairs on one data set share its test "
     "images. Better, worse: pairs in which McNemar's test over images says so at 5 % after Holm's correction. "
@@ -53,7 +52,7 @@ class Style(NamedTuple):
     bold: str = "{}"
     plus_minus: str = "±"
     signed: str = "{:+.2f}"
-    missing: str = MISSING
+    missing: str = "-"
 
 
 STYLES = {
@@ -228,14 +227,13 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, FACTS, lineterminator="\n")
     writer.writeheader()
-    for row in rows:
-        writer.writerow({name: _no_formula(value) if isinstance(value, str) else value for name, value in row.items()})
+    writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
     return file.getvalue().removesuffix("\n")
 
 
-def _no_formula(text: str) -> str:
+def _no_formula(value: Any) -> Any:
     """As OWASP advises (https://owasp.org/www-community/attacks/CSV_Injection)."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\t\r\n")) else value
 
 
 def _json(table: Table, paired: Sequence[PairedTest] | None) -> str:

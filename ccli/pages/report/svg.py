@@ -32,8 +32,7 @@ def inline_svg(plot: Plot, label: str) -> str:
         _adapt(element, plot.stem)
     for name in ("width", "height"):
         root.attrib.pop(name, None)
-    root.set("role", "img")
-    root.set("aria-label", label)
+    root.attrib.update({"role": "img", "aria-label": label})
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", XLINK)
     return ElementTree.tostring(root, encoding="unicode")
