@@ -20,21 +20,19 @@ class LinearProbe(FeatureTrainer):
     head_module = linear_probe
     limits = {"TRAINER.LINEARPROBE.C": "a number > 0"}
 
-    def make_head(self, task: FewShotTask) -> torch.nn.Module:
-        return self._fit(task, self.cfg.TRAINER.LINEARPROBE.C)
-
-    def _fit(self, task: FewShotTask, c: float) -> torch.nn.Module:
+    def make_head(self, task: FewShotTask, c: float | None = None) -> torch.nn.Module:
+        c = self.cfg.TRAINER.LINEARPROBE.C if c is None else c
         return linear_probe.fit(task.train.features, task.train.labels, c, task.num_classes).to(self.device)
 
     def select(self, how: str) -> dict[str, float]:
         c = self.cfg.TRAINER.LINEARPROBE.C
         if how in selection.HELD_OUT:
             c = linear_probe.search(lambda c: sum(correct(*pair) for pair in self._pairs(how, c)))
-            self.head.load_state_dict(self._fit(self.task, c).state_dict())
+            self.head.load_state_dict(self.make_head(self.task, c).state_dict())
             if how == "cross-validation":
                 list(self.keep(self._pairs(how, c)))
         return {"C": float(c)}
 
     def _pairs(self, how: str, c: float):
         """Probes with this C, and images to choose on."""
-        return ((self._fit(part, c), images) for part, images in selection.splits(how, self.task, self.cfg.SEED))
+        return ((self.make_head(part, c), images) for part, images in selection.splits(how, self.task, self.cfg.SEED))

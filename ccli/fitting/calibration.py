@@ -36,12 +36,7 @@ class Calibration:
 
 
 def calibrate(pairs: Iterable[tuple[object, Split]], fitted_on: str) -> Calibration:
-    """The calibration of heads, on images that they have not seen.
-
-    Args:
-        pairs: heads f [b, D] -> [b, N], and images; none at all gives temperature 1.
-        fitted_on: what the images are.
-    """
+    """The calibration of heads f [b, D] -> [b, N], on images that they have not seen; no pair gives temperature 1."""
     logits, labels = [], []
     for head, split in pairs:
         with torch.no_grad():

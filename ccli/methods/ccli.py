@@ -78,8 +78,7 @@ def _is_number(value) -> bool:
 def build(task: FewShotTask, settings: CcliSettings, seed: int) -> ConceptInference:
     """A head of the task's shots and concepts; a "convex" network is fitted, an "mlp" is to be trained.
 
-    Args:
-        seed: of random concepts, and of the start of an "mlp".
+    `seed` is that of random concepts, and of the start of an "mlp".
     """
     s = settings
     vectors = concept_vectors(s.source, task.concept_features, task.train.features, s.top_k, seed, s.text_share)
@@ -89,11 +88,7 @@ def build(task: FewShotTask, settings: CcliSettings, seed: int) -> ConceptInfere
 
 
 def choose_alpha(pairs: Iterable[tuple[ConceptInference, Split]], settings: CcliSettings) -> float:
-    """The weight of the network that is best on held-out images by the criterion; ties go to the smallest.
-
-    Args:
-        pairs: heads, and images that their fit has not seen.
-    """
+    """The network's weight that is best by the criterion, on pairs of a head and held-out images; of ties the least."""
     alphas = [settings.alpha * share for share in sorted(settings.alphas)]
     return selection.choose(alphas, selection.score(pairs, alphas, settings.criterion))
 
@@ -101,8 +96,7 @@ def choose_alpha(pairs: Iterable[tuple[ConceptInference, Split]], settings: Ccli
 def describe(task: FewShotTask, settings: CcliSettings, images: Sequence[str]) -> Concepts | None:
     """The concepts that a head was built with; None where its vectors are those of no named concepts.
 
-    Args:
-        images: files of the training images, or "" for each.
+    `images` are files of the training images, or "" for each.
     """
     s = settings
     if s.source not in DESCRIBED:

@@ -64,10 +64,7 @@ def build(task: FewShotTask, a: float) -> GDA:
 
 def from_state(state: dict[str, torch.Tensor]) -> GDA:
     """Rebuild a head from its state_dict."""
-    tensors = (state[name] for name in ("weight", "bias", "text_features"))
-    model = GDA(*tensors, float(state["logit_scale"]), float(state["a"]))
-    model.load_state_dict(state)
-    return model
+    return GDA(**state)
 
 
 def discriminant(split: Split, classes: int) -> tuple[torch.Tensor, torch.Tensor]:

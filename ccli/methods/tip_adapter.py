@@ -131,10 +131,7 @@ def build(task: FewShotTask, alpha: float, beta: float, trainable: bool) -> TipA
 
 def from_state(state: dict[str, torch.Tensor]) -> TipAdapter:
     """Rebuild a head from its state_dict; its keys are not trainable."""
-    numbers = (float(state[name]) for name in ("logit_scale", "alpha", "beta"))
-    model = TipAdapter(state["keys"], state["labels"], state["text_features"], *numbers)
-    model.load_state_dict(state)
-    return model
+    return TipAdapter(**state)
 
 
 def grid(

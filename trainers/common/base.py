@@ -10,6 +10,7 @@ from dassl.data.datasets import build_dataset
 from dassl.metrics import compute_accuracy
 
 from ccli.concepts.gallery import Concepts
+from ccli.concepts.vocabulary import Vocabulary
 from ccli.errors import CcliError, first_line
 from ccli.features.task import FewShotTask, Split
 from ccli.files.atomic import alone, remove_leftovers
@@ -22,7 +23,7 @@ from ccli.results.records import write_record
 from ccli.trainers.common import checkpoints
 from ccli.trainers.common.checks import COMMON, check_options, check_trainable, option_names
 from ccli.trainers.common.evaluation import EvaluatingTrainer, class_ids_of
-from ccli.trainers.common.feature_source import check_has_text, feature_source, make_task, stamp_of_images
+from ccli.trainers.common.feature_source import check_has_text, feature_source, stamp_of_images
 from ccli.trainers.common.finalize import calibration, record_of, write_classifier
 from ccli.trainers.common.options import plain_config
 
@@ -155,8 +156,15 @@ class FeatureTrainer(EvaluatingTrainer):
         self.register_model(checkpoints.HEAD, self.head, self.optim, self.sched)
 
     def make_task(self) -> FewShotTask:
-        """The shots, texts and concepts that the head is made from."""
-        return make_task(self.source, self._val, self._test, self)
+        """The shots, texts and concepts that the head is made from; what the method does not use is left out."""
+        source, method, none = self.source, self.method, torch.tensor([], dtype=torch.long)
+        text, norms = source.text() if self.uses_text else (None, None)
+        vocabulary, concepts = source.concepts() if self.uses_concepts else (Vocabulary((), ()), None)
+        train = source.train(method.uses_views) if method.uses_shots else self._test.take(none)
+        return FewShotTask(
+            source.classnames, text, norms, source.logit_scale, train, self._val, self._test, vocabulary.names,
+            concepts, vocabulary.kinds,
+        )  # fmt: skip
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
         """A module f [B, D] -> logits [B, N], already fitted if the method needs no epochs."""
@@ -217,11 +225,7 @@ class FeatureTrainer(EvaluatingTrainer):
         return {}
 
     def describe(self, images: list[str]) -> Concepts | None:
-        """The concepts of the head for people to look at; None where it has none.
-
-        Args:
-            images: files of the training images, or "" for each.
-        """
+        """The head's concepts for people, or None; `images` are files of the training images, or "" for each."""
         return None
 
     def before_epoch(self) -> None:

@@ -133,19 +133,13 @@ def why_no_record(run: str, epoch: int | None, folder: str, split: str) -> str:
         return f"TEST.SPLIT is {split}, and a record speaks of test images"
     if not run:
         return "it would be of a finished run; give --model-dir RUN"
-    if epoch is not None and not _is_last(Path(run), epoch):
+    if epoch is not None and not (has_checkpoint(run, HEAD) and _pointed(Path(run) / HEAD) == f"model.pth.tar-{epoch}"):
         return f"it would be of the run as it ended; leave out --load-epoch {epoch}"
     if not is_done(run):
         return f"{run} has no readable {RECORD}; finish that run"
     if (Path(folder) / RUN).exists():
         return f"{folder} is a training run's own folder; give another --output-dir"
     return ""
-
-
-def _is_last(run: Path, epoch: int) -> bool:
-    """Whether an epoch's checkpoint is that of the run's end."""
-    pointer = run / HEAD / "checkpoint"
-    return pointer.is_file() and _pointed(pointer.parent) == f"model.pth.tar-{epoch}"
 
 
 def refuse_another_record(folder: str | Path, record: dict) -> None:

@@ -98,11 +98,7 @@ def check_trainable(name: str, dataset, trainer) -> None:
 
 @contextmanager
 def option_names(names: Mapping[str, str]) -> Iterator[None]:
-    """Replace the library's words by options in the message of a FloatingPointError.
-
-    Args:
-        names: the words to replace -> the option, such as {"the learning rate": "OPTIM.LR"}.
-    """
+    """In a FloatingPointError's message, replace words of the library by options: {"the learning rate": "OPTIM.LR"}."""
     try:
         yield
     except FloatingPointError as error:

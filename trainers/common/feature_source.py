@@ -16,25 +16,13 @@ from ccli.features.bundles import array_names
 from ccli.features.decoding import BENCHMARK, PHOTO
 from ccli.features.encoder import class_text_features, open_encoder
 from ccli.features.keys import default_store, images_stamp
-from ccli.features.task import FewShotTask, Split, unit
+from ccli.features.task import Split, unit
 from ccli.trainers.common.options import picture_folder
 
 
 def feature_source(cfg, dataset, device: torch.device):
     """The source that fits a data set; both kinds have the same methods and backbone, weights, logit_scale."""
     return (BundleSource if hasattr(dataset, "bundle") else ImageSource)(cfg, dataset, device)
-
-
-def make_task(source, val: Split | None, test: Split, trainer) -> FewShotTask:
-    """Everything a trainer's method is given, loaded or encoded; what it does not use is left out."""
-    text, norms = source.text() if trainer.uses_text else (None, None)
-    vocabulary, concepts = source.concepts() if trainer.uses_concepts else (Vocabulary((), ()), None)
-    method, none = trainer.method, torch.tensor([], dtype=torch.long)
-    train = source.train(method.uses_views) if method.uses_shots else test.take(none)
-    return FewShotTask(
-        source.classnames, text, norms, source.logit_scale, train, val, test, vocabulary.names, concepts,
-        vocabulary.kinds,
-    )  # fmt: skip
 
 
 def stamp_of_images(dataset, cfg, trained: bool = True) -> str:
@@ -162,11 +150,9 @@ class ImageSource:
         return vocabulary, unit(self.encoder.texts(sentences, "concepts")).to(self.device)
 
     def wanted(self, trainer, trained: bool = True) -> list[tuple[list[str], tuple]]:
-        """The images that a run encodes: (paths, views) as `FeatureEncoder.missing` takes them, views () for none.
+        """The images that a run of a trainer class encodes, or its evaluation where not `trained`.
 
-        Args:
-            trainer: its class.
-            trained: False for an evaluation.
+        Pairs (paths, views) as `FeatureEncoder.missing` takes them, views () for none.
         """
         node, crop = self.cfg.FEATURES, tuple(self.cfg.FEATURES.CROP)
         shots = [item.impath for item in self.dataset.train_x] if trainer.method.uses_shots and trained else []

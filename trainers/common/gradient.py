@@ -44,9 +44,8 @@ class GradientTrainer(FeatureTrainer):
             raise CcliError(f"OPTIM: {first_line(error)}; fix the option") from error
         for group in optim.param_groups:
             group["lr"] *= self.rate_share()
-        return optim, warm_cosine(
-            optim, self.batches_per_epoch(task), self.planned_epochs(), self.cfg.OPTIM.WARMUP_CONS_LR
-        )
+        warmup_lr = self.cfg.OPTIM.WARMUP_CONS_LR
+        return optim, warm_cosine(optim, self.batches_per_epoch(task), self.planned_epochs(), warmup_lr)
 
     def rate_share(self) -> float:
         """The authors' learning rate on this data set, relative to OPTIM.LR."""
