@@ -20,19 +20,7 @@ from ccli.clip.model import FrozenClip
 from ccli.fitting.training import step
 from ccli.methods.context_optimization import POSITIONS, ContextOptimization, build, lay_out
 
-NAMES = """face, leopard, motorbike, accordion, airplane, anchor, ant, barrel, bass, beaver, binocular, bonsai, brain,
-brontosaurus, buddha, butterfly, camera, cannon, side of a car, ceiling fan, cellphone, chair, chandelier, body of a
-cougar cat, face of a cougar cat, crab, crayfish, crocodile, head of a crocodile, cup, dalmatian, dollar bill, dolphin,
-dragonfly, electric guitar, elephant, emu, euphonium, ewer, ferry, flamingo, head of a flamingo, garfield, gerenuk,
-gramophone, grand piano, hawksbill, headphone, hedgehog, helicopter, ibis, inline skate, joshua tree, kangaroo, ketch,
-lamp, laptop, llama, lobster, lotus, mandolin, mayfly, menorah, metronome, minaret, nautilus, octopus, okapi, pagoda,
-panda, pigeon, pizza, platypus, pyramid, revolver, rhino, rooster, saxophone, schooner, scissors, scorpion, sea horse,
-snoopy (cartoon beagle), soccer ball, stapler, starfish, stegosaurus, stop sign, strawberry, sunflower, tick, trilobite,
-umbrella, watch, water lilly, wheelchair, wild cat, windsor chair, wrench, yin and yang symbol"""
-
-
-def names_of_caltech101() -> list[str]:
-    return " ".join(NAMES.split()).split(", ")
+NAMES = Path(__file__).with_name("caltech101.txt").read_text(encoding="utf-8").splitlines()
 
 
 class AtFullLength(nn.Module):
@@ -79,7 +67,7 @@ def main() -> None:
     flags.add_argument("--classes", type=int, default=100, help="how many of the 100 class names")
     flags.add_argument("--repeats", type=int, default=2, help="steps of each way")
     args = flags.parse_args()
-    names = names_of_caltech101()[: args.classes]
+    names = NAMES[: args.classes]
     print(f"{args.architecture}, {len(names)} classes, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as place:
         clip = FrozenClip(untrained(args.architecture, Path(place)))

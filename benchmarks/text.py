@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.console import parser
-from benchmarks.coop import names_of_caltech101
+from benchmarks.coop import NAMES
 from benchmarks.generated import untrained
 from benchmarks.timing import fastest
 from ccli.clip.model import FrozenClip, encode_texts
@@ -55,7 +55,7 @@ def main() -> None:
     flags.add_argument("--repeats", type=int, default=2, help="calls of each way")
     args = flags.parse_args()
     sets = {
-        "class prompts": [DEFAULT_TEMPLATE.format(name) for name in names_of_caltech101()],
+        "class prompts": [DEFAULT_TEMPLATE.format(name) for name in NAMES],
         "text concepts": [CONCEPT_TEMPLATE.format(name) for name in read_vocabulary().names[: args.concepts]],
     }
     print(f"{args.architecture}, {torch.get_num_threads()} threads")

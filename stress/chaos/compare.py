@@ -1,12 +1,29 @@
-"""What is left of a disturbed run against what an undisturbed one left."""
+"""What is left of a disturbed run against what an undisturbed one left, and the counts that a stress test prints."""
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from safetensors.torch import load_file
 
 from ccli.inference.saving import FACTS, TENSORS, load_run
 from ccli.results.records import RECORD, find_records, read_record, same_record
+
+
+class Tally:
+    """Disturbances by kind, other counts by name, and problems: results that were lost, changed or silently wrong."""
+
+    def __init__(self) -> None:
+        self.done, self.more, self.problems = Counter(), Counter(), []
+
+    def add(self, name: str, problems: Iterable[str]) -> None:
+        self.problems += [f"{name}: {problem}" for problem in problems]
+
+    def __str__(self) -> str:
+        done, more = (", ".join(f"{kind} {n}" for kind, n in counts.items()) for counts in (self.done, self.more))
+        first = f"{self.done.total()} ({done}); {more or 'nothing else'}; {len(self.problems)} problems"
+        return "\n  ".join([first, *self.problems[:20]])
 
 
 def stored(out: Path) -> dict[str, bytes]:
@@ -59,7 +76,3 @@ def half_written(out: Path) -> list[str]:
             if "does not belong" not in str(error):  # new tensors beside an earlier attempt's facts are refused
                 wrong.append(f"{path}: {error}")
     return wrong
-
-
-def leftovers(out: Path) -> list[str]:
-    return [path.name for path in out.rglob(".*") if path.name.endswith((".part", ".tmp"))]

@@ -6,21 +6,19 @@ From the chosen call on, all calls of its kind below the work's folders fail, as
 import builtins
 import errno
 import io
-import mmap
+import multiprocessing
 import os
 import shutil
-import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
 
-from stress.chaos.compare import differences, half_written
-from stress.chaos.tally import Tally
+from stress.chaos.compare import Tally, differences, half_written
 from stress.chaos.work import OUTPUT, Work, finish, start
 
 KINDS = {"write": errno.ENOSPC, "create": errno.ENOSPC, "move": errno.ESTALE, "open": errno.EIO, "read": errno.ESTALE}
-CALLS = mmap.mmap(-1, 4)  # how many calls there were, shared with forked processes
+CALLS = multiprocessing.RawValue("I")  # how many calls there were, shared with forked processes
 
 
 def each_in_turn(works: list[Work], place: Path, most: int, rng: Random) -> Tally:
@@ -30,7 +28,7 @@ def each_in_turn(works: list[Work], place: Path, most: int, rng: Random) -> Tall
         for kind in KINDS:
             out = place / "faults" / work.name
             _run(work, out, place, kind, 0)
-            count = struct.unpack("I", CALLS[:])[0]
+            count = CALLS.value
             shutil.rmtree(out)
             for at in sorted(rng.sample(range(1, count + 1), min(most, count))):
                 _one(work, out, place, kind, at, tally)
@@ -58,7 +56,7 @@ def _names_a_file(line: str, place: Path) -> bool:
 
 
 def _run(work: Work, out: Path, place: Path, kind: str, at: int) -> int:
-    CALLS[:] = struct.pack("I", 0)
+    CALLS.value = 0
     below = (str(out / "runs"), str(out / "store"), str(place / "data"))
     return finish(start(work, out, partial(_install, kind, at, below)))
 
@@ -67,9 +65,8 @@ def _install(kind: str, at: int, below: tuple[str, ...]) -> None:
     """Count the calls of a kind on paths `below`; the one numbered `at`, and all after it, fail."""
 
     def count(path: object = None) -> None:
-        calls = struct.unpack("I", CALLS[:])[0] + 1
-        CALLS[:] = struct.pack("I", calls)
-        if at and calls >= at:  # an error of a read or a write names no file
+        CALLS.value += 1
+        if 0 < at <= CALLS.value:  # an error of a read or a write names no file
             raise OSError(KINDS[kind], os.strerror(KINDS[kind]), *([str(path)] if path else []))
 
     def counted(function: Callable, path: object, *args, **kwargs):

@@ -15,7 +15,7 @@ from ccli.inference.saving import FACTS, TENSORS, load_run
 from ccli.results.records import RECORD, read_record
 from ccli.trainers.common.checkpoints import HEAD, RUN, read_checkpoint, read_options
 from ccli.trainers.common.gradient import BEST, _read_best
-from stress.chaos.tally import Tally
+from stress.chaos.compare import Tally
 from stress.chaos.work import Work
 
 

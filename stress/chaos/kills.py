@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from stress.chaos.compare import differences, half_written, leftovers
-from stress.chaos.tally import Tally
+from ccli.files.atomic import SCRATCH
+from stress.chaos.compare import Tally, differences, half_written
 from stress.chaos.work import OUTPUT, PHASES, PRESENT, Work, as_a_user, finish, kill, start, timed
 
 
@@ -51,7 +51,8 @@ def _end(work: Work, out: Path, place: Path, tally: Tally, again: bool = False) 
             tally.add(out.name, [f"ended with {code}: {(out / OUTPUT).read_text()[-1500:]}"])
         tally.add(out.name, differences(out, place / "whole" / work.name))
     tally.more["runs compared"] += 1
-    tally.more["scratch files left, which nothing reads"] += len(leftovers(out))
+    left = [path for path in out.rglob(".*") if path.name.endswith(SCRATCH)]
+    tally.more["scratch files left, which nothing reads"] += len(left)
     shutil.rmtree(out)
 
 

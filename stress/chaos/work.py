@@ -1,5 +1,6 @@
 """The commands that are disturbed. Each runs in a forked process, which reports its phase to this one."""
 
+import importlib
 import mmap
 import multiprocessing
 import os
@@ -8,20 +9,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from tqdm import tqdm
 
+from benchmarks.processes import ROOT
+from ccli.cli import run as run_command
 from ccli.datasets import concept_shapes
 from ccli.sweeps import workers
 from ccli.sweeps.config import setup_cfg
 from ccli.sweeps.run import arguments
 from ccli.trainers.common import base
-from stress.scripts import ROOT, script
 
 PHASES = ("start", "encode", "fit", "checkpoint", "select", "test", "classifier", "record")
 WORKS = ("TaskRes", "CCLI", "sweep", "CoOp")
@@ -64,22 +67,15 @@ def works(place: Path) -> list[Work]:
 
 def prepare() -> None:
     """Import all modules that the commands need before anything is forked, and make trainers report their phases."""
-    import open_clip
-    import torch.utils.tensorboard
-    import torchvision
-
-    from ccli.sweeps import encoding
-
-    _ = (open_clip, torchvision, encoding, torch.utils.tensorboard)
+    for name in ("open_clip", "torch.utils.tensorboard", "torchvision", "ccli.sweeps.encoding"):
+        importlib.import_module(name)
     setup_cfg(arguments([]))  # imports every trainer and data set
     torch.set_num_threads(1)
     clock = base.FeatureTrainer._clock
 
-    @contextmanager
     def reporting_clock(self, phase: str):
-        with clock(self, phase):
-            _report(phase)
-            yield
+        _report(phase)
+        return clock(self, phase)
 
     base.FeatureTrainer._clock = reporting_clock
     _reporting(base.FeatureTrainer, "before_epoch", "fit")
@@ -127,7 +123,7 @@ def _carry_out(work: Work, out: Path, before: Callable[[], None]) -> None:
     tqdm.set_lock(threading.RLock())  # a kill would leave tqdm's own lock, which forked processes share, locked
     sys.argv = [work.script, *work.argv(out)]
     before()
-    sys.exit(script(work.script).main())
+    sys.exit(run_command(work.script, f"{work.script}.py"))
 
 
 def as_a_user(work: Work, out: Path) -> None:

@@ -45,28 +45,21 @@ def damage_bytes(rng: Random, content: bytes) -> bytes:
 
 def damage_value(rng: Random, value: Any) -> Any:
     """A copy with one to three of its parts replaced, removed, doubled, swapped or put under another key."""
-    value = copy.deepcopy(value)
+    root = [copy.deepcopy(value)]
     for _ in range(rng.randint(1, 3)):
-        holder, key = _some_place(rng, value)
-        if holder is None:
-            value = odd(rng)
+        holder, key = root, 0
+        while isinstance(holder[key], dict | list) and holder[key] and (holder is root or rng.randrange(4)):
+            holder = holder[key]
+            key = rng.choice(list(holder)) if isinstance(holder, dict) else rng.randrange(len(holder))
+        if holder is root:
+            root = [odd(rng)]
         else:
             _damage_part(rng, holder, key)
-    return value
+    return root[0]
 
 
 def odd(rng: Random) -> Any:
     return HOLE if rng.randrange(20) == 0 else copy.deepcopy(rng.choice(ODD))
-
-
-def _some_place(rng: Random, value: Any) -> tuple[Any, Any]:
-    """A container in a value, and a key or index in it; (None, None) is the value itself."""
-    holder, key = None, None
-    while isinstance(value, dict | list) and value and (holder is None or rng.randrange(4)):
-        holder = value
-        key = rng.choice(list(value)) if isinstance(value, dict) else rng.randrange(len(value))
-        value = value[key]
-    return holder, key
 
 
 def _damage_part(rng: Random, holder: Any, key: Any) -> None:

@@ -8,6 +8,7 @@ from random import Random
 
 import numpy as np
 
+from benchmarks.processes import ROOT
 from ccli.commands.logs import print_means
 from ccli.concepts.vocabulary import PACKAGED_FILE, fingerprint, read_vocabulary, without_class_names
 from ccli.datasets.common.folder_classes import read_classes
@@ -22,11 +23,13 @@ from ccli.sweeps.config import setup_cfg
 from ccli.sweeps.run import arguments
 from stress.fuzz.archives import bomb, damage_archive
 from stress.fuzz.mutations import damage_bytes, damage_json
-from stress.scripts import ROOT
 
 
 class Target:
-    """A reader, and how its files are damaged. Only CcliError may leave `read`."""
+    """A reader, and how its files are damaged: a subclass has `damaged(rng)`, the content of one, or its own `damage`.
+
+    It also has `read`, which reads what `damage` wrote. Only CcliError may leave it.
+    """
 
     name = ""  # of the file that is damaged
 
@@ -36,12 +39,6 @@ class Target:
     def damage(self, rng: Random) -> None:
         """Write a damaged file into the folder."""
         self.path.write_bytes(self.damaged(rng))
-
-    def damaged(self, rng: Random) -> bytes:
-        raise NotImplementedError
-
-    def read(self) -> None:
-        raise NotImplementedError
 
 
 def small_arrays() -> dict[str, np.ndarray]:
