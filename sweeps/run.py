@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 
@@ -89,7 +88,8 @@ def prepare(args: argparse.Namespace):
             trainer.load_model(args.model_dir, epoch=args.load_epoch)
     except CcliError:
         if os.path.isdir(cfg.OUTPUT_DIR) and os.listdir(cfg.OUTPUT_DIR) == ["log.txt"]:  # refused before it began
-            shutil.rmtree(cfg.OUTPUT_DIR)
+            os.remove(os.path.join(cfg.OUTPUT_DIR, "log.txt"))
+            os.rmdir(cfg.OUTPUT_DIR)
         raise
     return trainer
 
