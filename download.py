@@ -1,10 +1,9 @@
 """The same as `ccli download`: python download.py --help"""
 
-import sys
 from functools import partial
 
 from ccli.cli import run
 
 main = partial(run, "download", "download.py")
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -1,10 +1,9 @@
 """The same as `ccli words`: python interpret_prompt.py --help"""
 
-import sys
 from functools import partial
 
 from ccli.cli import run
 
 main = partial(run, "words", "interpret_prompt.py")
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

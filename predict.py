@@ -1,10 +1,9 @@
 """The same as `ccli predict`, and `ccli explain` and `ccli export`: python predict.py --help"""
 
-import sys
 from functools import partial
 
 from ccli.cli import run
 
 main = partial(run, "predict", "predict.py")
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

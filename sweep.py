@@ -1,10 +1,9 @@
 """The same as `ccli sweep`: python sweep.py --help"""
 
-import sys
 from functools import partial
 
 from ccli.cli import run
 
 main = partial(run, "sweep", "sweep.py")
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

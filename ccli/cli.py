@@ -83,8 +83,8 @@ def run(command: str, prog: str, argv: list[str] | None = None) -> int:
         problem = str(error)
     except ModuleNotFoundError as error:
         problem = _not_installed(error)
-    except BrokenPipeError:  # such as of `| head`
-        _discard_output()
+    except BrokenPipeError:  # such as of `| head`; Python's flush at exit must not fail on what is left in the buffer
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
         return 141 if command in WORKING else 0
     except OSError as error:
         problem = of_the_disk(error) or (f"{error.filename}: {error.strerror}" if error.filename else "")
@@ -101,8 +101,3 @@ def _not_installed(error: ModuleNotFoundError) -> str:
     in_checkout = (Path(__file__).parents[1] / "scripts/install.sh").is_file()
     remedy = "run `bash scripts/install.sh` and use .venv/bin/python" if in_checkout else "install it with pip"
     return f"{error.name} is not installed here: {remedy}"
-
-
-def _discard_output() -> None:
-    """Send what is left in the buffer of stdout nowhere, so that it is no error when Python flushes it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())

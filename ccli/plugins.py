@@ -20,25 +20,14 @@ VARIABLE = "CCLI_PLUGINS"
 
 
 def packages() -> list[ModuleType]:
-    """The packages that CCLI_PLUGINS names, imported.
-
-    Raises:
-        CcliError: one cannot be imported (named).
-    """
+    """The packages that CCLI_PLUGINS names, imported. Raises CcliError for one that cannot be imported."""
     return [_package(name.strip()) for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
 
 
 def modules() -> list[ModuleType]:
-    """Every module at the top of these packages, imported.
-
-    Raises:
-        CcliError: one cannot be imported (named).
-    """
-    found = []
-    for package in packages():
-        names = [one.name for one in pkgutil.iter_modules(package.__path__) if not one.ispkg]
-        found += [_import(f"{package.__name__}.{name}") for name in names]
-    return found
+    """Every module at the top of these packages, imported. Raises CcliError for one that cannot be imported."""
+    inside = [one for package in packages() for one in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
+    return [_import(one.name) for one in inside if not one.ispkg]
 
 
 def is_plugin(module: str) -> bool:

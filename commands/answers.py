@@ -34,11 +34,10 @@ class Pictures:
             if not os.path.isdir(place):
                 yield place
                 continue
-            count = 0
+            path = ""
             for path in self._below(place):
-                count += 1
                 yield path
-            if not count:
+            if not path:
                 self._say(f"folder {shown(place)} holds no picture ({', '.join(SUFFIXES)})")
 
     def _below(self, folder: str) -> Iterator[str]:

@@ -67,19 +67,14 @@ def main(argv: list[str], prog: str) -> int:
 
 
 def one(name: str, root: Path, args: argparse.Namespace) -> None:
-    """Install or check one data set.
-
-    Raises:
-        CcliError: it failed, or the check found problems.
-    """
+    """Install or check one data set. Raises CcliError if that fails or finds problems."""
     from ccli.datasets.downloads.install import install, source_of
 
     source_of(name)
     if args.check:
         from ccli.datasets.downloads.check import check_dataset
 
-        problems = check_dataset(name, root)
-        if problems:
+        if problems := check_dataset(name, root):
             more = f" (and {len(problems) - 1} more, see above)" if len(problems) > 1 else ""
             raise CcliError(f"{name}: {problems[0]}{more}")
         return

@@ -14,8 +14,7 @@ EXAMPLES = """
 examples:
   Why these labels:
     PROG --model-dir output/try a.jpg b.jpg
-  What marks a class, and what separates it from another:
-    PROG --model-dir output/try --class "striped star"
+  What marks a class (without --against), or separates it from another:
     PROG --model-dir output/try --class "striped star" --against "blue cross"
 """
 

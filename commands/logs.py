@@ -4,6 +4,8 @@ import os
 import re
 import sys
 
+import numpy as np
+
 from ccli.errors import CcliError
 
 TRAINED = ("Finish training", "Finished training")  # Dassl's line, and that of its first versions
@@ -39,22 +41,16 @@ def seed_result(folder: str, keyword: str, end_signals: tuple[str, ...]) -> tupl
     Dassl never overwrites a log.txt: a run repeated in the same folder writes log.txt-YEAR-MONTH-DAY-H-M-S.
     """
     later = sorted((name for name in os.listdir(folder) if name.startswith("log.txt-")), reverse=True)
-    for name in ["log.txt", *later]:
-        path = os.path.join(folder, name)
-        value = read_log(path, keyword, end_signals) if os.path.isfile(path) else None
-        if value is not None:
-            return path, value
-    return None
+    paths = [os.path.join(folder, name) for name in ["log.txt", *later]]
+    values = ((path, read_log(path, keyword, end_signals)) for path in paths if os.path.isfile(path))
+    return next((found for found in values if found[1] is not None), None)
 
 
 def summarise(directory: str, keyword: str, end_signals: tuple[str, ...], ci95: bool) -> float:
     """Print one experiment's values and their mean in CoOp's format; return the mean in percent.
 
-    Raises:
-        CcliError: no seed of the folder has a result.
+    Raises CcliError if no seed of the folder has a result.
     """
-    import numpy as np
-
     print(f"Parsing files in {directory}")
     values = []
     for name in subfolders(directory, "seed"):
@@ -70,17 +66,13 @@ def summarise(directory: str, keyword: str, end_signals: tuple[str, ...], ci95: 
             f"nothing found in {directory}: no seed*/log.txt has a line '* {keyword}: N%' after '{end_signals[0]}'; "
             f"finish the runs, use --test-log for runs that only tested, or --multi-exp for a folder of experiments"
         )
-    spread = np.std(values)
-    if ci95:
-        spread = 1.96 * spread / np.sqrt(len(values))
+    spread = 1.96 * np.std(values) / np.sqrt(len(values)) if ci95 else np.std(values)
     print(f"===\nSummary of directory: {directory}")
     print(f"* {keyword}: {np.mean(values):.2f}% +- {spread:.2f}%\n===")
     return float(np.mean(values))
 
 
-def print_means(
-    directory: str, keyword: str = "accuracy", tested: bool = False, several: bool = False, ci95: bool = False
-):
+def print_means(directory: str, keyword="accuracy", tested=False, several=False, ci95=False) -> None:
     """Print the mean of one experiment, or of each experiment in a folder and their average.
 
     Args:
@@ -92,8 +84,6 @@ def print_means(
     Raises:
         CcliError: no such folder, or an experiment without a result.
     """
-    import numpy as np
-
     end_signals = TESTED if tested else TRAINED
     experiments = [os.path.join(directory, name) for name in subfolders(directory)] if several else [directory]
     if not experiments:

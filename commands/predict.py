@@ -19,22 +19,16 @@ examples:
     PROG --model-dir output/try a.jpg b.png --top 3 --csv > labels.csv
   No label if the most likely has a probability below 0.8:
     PROG --model-dir output/try holiday/ --reject 0.8
-"""
-COOP = """\
-  The other options, as in `ccli explain` and `ccli export`, whose --help says more:
-    PROG --model-dir output/try a.jpg --explain
-    PROG --model-dir output/try --class "striped star" --against "blue cross"
-    PROG --model-dir output/try --export model.onnx
-"""
-FOLDERS = """
+
 Folders are searched for .jpg, .jpeg, .png, .webp, .gif and .bmp at any depth, without links to folders and hidden ones.
 With --json each line is an object, with --csv a row; these keep names as they are, and the plain form escapes them.
+`ccli explain --help` and `ccli export --help` say more on reasons, classes and ONNX.
 """
 
 
 def parser(prog: str) -> Parser:
     """predict.py also has the options of `ccli explain` and `ccli export`."""
-    parser = Parser(prog, __doc__, EXAMPLES + (COOP if prog == "predict.py" else "") + FOLDERS)
+    parser = Parser(prog, __doc__, EXAMPLES)
     add = parser.add_argument
     parser.set_defaults(explain=False, name=None, against=None, export=None)
     add("images", nargs="*" if prog == "predict.py" else "+", metavar="IMAGE", help="pictures, and folders of pictures")
@@ -63,22 +57,17 @@ def _probability(text: str) -> float:
     return value
 
 
-def check(parser: Parser, args: argparse.Namespace) -> None:
-    """End with an error if options are missing or do not fit together."""
-    given = {"IMAGE": args.images, "--class": args.name, "--export": args.export}
-    tasks = [name for name in given if given[name]]
-    if len(tasks) != 1:
-        parser.error(f"give one of IMAGE, --class and --export{', not ' + ' and '.join(tasks) if tasks else ''}")
-    if args.against and not args.name:
-        parser.error("argument --against: needs --class")
-    if args.explain and args.csv:
-        parser.error("argument --explain: not allowed with --csv; use --json")
-
-
 def main(argv: list[str], prog: str) -> int:
     parse = parser(prog)
     args = parse.parse_args(argv)
-    check(parse, args)
+    given = {"IMAGE": args.images, "--class": args.name, "--export": args.export}
+    tasks = [name for name in given if given[name]]
+    if len(tasks) != 1:
+        parse.error(f"give one of IMAGE, --class and --export{', not ' + ' and '.join(tasks) if tasks else ''}")
+    if args.against and not args.name:
+        parse.error("argument --against: needs --class")
+    if args.explain and args.csv:
+        parse.error("argument --explain: not allowed with --csv; use --json")
     run = load(args)
     if args.export:
         return write_onnx(run, args.export)

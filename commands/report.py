@@ -44,15 +44,6 @@ def parser(prog: str) -> Parser:
     return parser
 
 
-def check(parser: Parser, args: argparse.Namespace) -> None:
-    """End with an error if options are missing or do not fit together."""
-    if args.concepts is None and not args.output:
-        parser.error("the following arguments are required: OUTPUT (or --concepts RUN)")
-    for name in ("output", "figures", "against", "published"):
-        if args.concepts is not None and getattr(args, name):
-            parser.error(f"argument --concepts: not allowed with {'OUTPUT' if name == 'output' else f'--{name}'}")
-
-
 def one_a_place(found: Found) -> tuple[Found, list[str]]:
     """(records, problems): of records that claim one seed of one cell the first, and none where they differ.
 
@@ -86,8 +77,7 @@ def report(args: argparse.Namespace) -> None:
     found, problems, empty = read_runs(args.output)
     found, clashes = one_a_place(found)
     remedy = "finish one, or leave the folder out"
-    problems += [f"{folder} holds no finished run (no result.json below); {remedy}" for folder in empty]
-    problems += clashes
+    problems += [f"{folder} holds no finished run (no result.json below); {remedy}" for folder in empty] + clashes
     warn(problems, found, args.output)
     found.sort(key=lambda f: (*method_order(f[1]["trainer"]), f[1]["protocol"] == "paper"))  # as papers list methods
     published = read_published(args.published) if args.published else ()
@@ -119,6 +109,10 @@ def report_concepts(args: argparse.Namespace) -> None:
 def main(argv: list[str], prog: str) -> int:
     parse = parser(prog)
     args = parse.parse_args(argv)
-    check(parse, args)
+    if args.concepts is None and not args.output:
+        parse.error("the following arguments are required: OUTPUT (or --concepts RUN)")
+    for name in ("output", "figures", "against", "published"):
+        if args.concepts is not None and getattr(args, name):
+            parse.error(f"argument --concepts: not allowed with {'OUTPUT' if name == 'output' else f'--{name}'}")
     report(args) if args.concepts is None else report_concepts(args)
     return 0

@@ -51,8 +51,7 @@ def parser(prog: str) -> Parser:
     add("--output", default="output", type=Path, help="folder of the runs (default: output)")
     add("--variant", default="", help="name of the folder for runs with KEY VALUE pairs (default: made of them)")
     add("--jobs", type=positive, default=1, help="processes at a time (default: 1)")
-    threads = "threads of a run (default: all cores divided by --jobs); their number may change its last bits"
-    add("--threads", type=positive, help=threads)
+    add("--threads", type=positive, help="threads of a run; last bits may depend on them (default: cores / --jobs)")
     add("--ray", metavar="ADDRESS", help="use a Ray cluster: HOST:PORT, ray://HOST:PORT, auto, or local")
     add("--gpus", type=float, help="with --ray: GPUs per run, may be a fraction (default: 1 if the cluster has any)")
     add("--deterministic", action="store_true", help="give the same bits each time on a GPU, too (slower)")

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ccli.commands.logs import print_means
 from ccli.commands.parser import Parser
 from ccli.errors import CcliError
 from ccli.results.conflicts import Conflict
@@ -44,8 +43,7 @@ examples:
     PROG output{table} --paired
 
 +- in the log modes is the population standard deviation, as CoOp prints it, or with --ci95 1.96 * std / sqrt(seeds);
-± in a table is the sample standard deviation (n - 1). A table's last rows have CCLI's difference to the best other
-trainer.
+± in a table is the sample one (n - 1). A table's last rows have CCLI's difference to the best other trainer.
 """
 
 
@@ -72,24 +70,21 @@ def parser(prog: str) -> Parser:
     return parser
 
 
-def check(parser: Parser, args: argparse.Namespace) -> None:
-    """End with an error if options do not fit together."""
-    wrong = next((name for name in (OF_LOGS if args.table else OF_TABLES) if getattr(args, name)), "")
-    if wrong:
-        parser.error(f"argument --{wrong.replace('_', '-')}: only for {'logs' if args.table else 'tables'}")
-    if not args.table and len(args.directory) > 1:
-        parser.error(f"{len(args.directory)} folders given, and logs are read in one; give one, or make a table")
-
-
 def main(argv: list[str], prog: str) -> int:
     parse = parser(prog)
     args = parse.parse_args(argv)
-    check(parse, args)
+    wrong = next((name for name in (OF_LOGS if args.table else OF_TABLES) if getattr(args, name)), "")
+    if wrong:
+        parse.error(f"argument --{wrong.replace('_', '-')}: only for {'logs' if args.table else 'tables'}")
+    if not args.table and len(args.directory) > 1:
+        parse.error(f"{len(args.directory)} folders given, and logs are read in one; give one, or make a table")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     if args.table:
         print_table(args)
     else:
+        from ccli.commands.logs import print_means  # imports numpy
+
         print_means(args.directory[0], args.keyword or "accuracy", args.test_log, args.multi_exp, args.ci95)
     return 0
 

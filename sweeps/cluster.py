@@ -98,12 +98,11 @@ def _refuse_unhealthy(address: str) -> None:
     command = [sys.executable, "-m", "ray.scripts.scripts", "status", *where]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=ANSWERS_WITHIN)
+        if asked.returncode == 0:
+            return
         why = (asked.stderr.strip() or asked.stdout.strip() or "no reason given").splitlines()[-1]
     except subprocess.TimeoutExpired:
         why = f"no answer in {ANSWERS_WITHIN} s"
-    else:
-        if asked.returncode == 0:
-            return
     if "AuthenticationError" in why:
         why = "it wants a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN unless the token is in ~/.ray"
     raise CcliError(f"no usable Ray cluster at {address}: {why}")
@@ -111,7 +110,8 @@ def _refuse_unhealthy(address: str) -> None:
 
 def _placeable(ray, threads: int, gpus: float | None) -> float:
     """The GPUs of a run, where some node can hold it: a task that fits nowhere would wait for ever."""
-    sizes = [(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0)) for node in _alive(ray)]
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    sizes = [(has.get("CPU", 0), has.get("GPU", 0)) for has in resources]
     if gpus is None:
         gpus = 1 if any(has for _, has in sizes) else 0
     if gpus < 0 or (gpus > 1 and gpus % 1):
@@ -125,13 +125,10 @@ def _placeable(ray, threads: int, gpus: float | None) -> float:
     return gpus
 
 
-def _alive(ray) -> list[dict]:
-    return [node for node in ray.nodes() if node["Alive"]]
-
-
 def _encode_all(ray, task, missing: Sequence[Missing]) -> None:
     """Failures are left for the runs to name, which need the same images."""
-    waiting = [task.remote(share, f"lock-{k}") for k, share in enumerate(shares(missing, len(_alive(ray))))]
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    waiting = [task.remote(share, f"lock-{k}") for k, share in enumerate(shares(missing, nodes))]
     with tqdm(total=len(waiting), desc="Encoding", unit="share", disable=None if waiting else True, leave=False) as bar:
         while waiting:
             _, waiting = ray.wait(waiting, num_returns=1)

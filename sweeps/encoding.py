@@ -115,8 +115,7 @@ def shares(missing: Sequence[Missing], nodes: int) -> list[Missing]:
         least = SHARE // (item.views[0] if item.views else 1)
         size = max(least, math.ceil(len(item.paths) / (4 * max(1, nodes))))
         size = math.ceil(size / BATCH) * BATCH
-        starts = range(0, len(item.paths), size)
-        found += [item._replace(paths=item.paths[start : start + size]) for start in starts]
+        found += [item._replace(paths=item.paths[k : k + size]) for k in range(0, len(item.paths), size)]
     return found
 
 

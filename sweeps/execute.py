@@ -16,8 +16,6 @@ from ccli.sweeps import run as one_run
 from ccli.sweeps.config import setup_cfg
 from ccli.sweeps.plan import Run
 
-NOT_DONE = "its run is not done"
-
 
 class Outcome(NamedTuple):
     """How a run or an evaluation ended."""
@@ -36,11 +34,9 @@ def execute(run: Run) -> list[Outcome]:
 
 def cut_off(run: Run, why: str, trace: str) -> list[Outcome]:
     """Outcomes of a run whose process died before it could report them."""
-
-    def outcome(call: Run) -> Outcome:
-        return Outcome(call.name, call.folder) if holds_its_record(call) else _failed(call, why, trace)
-
-    return _in_turn(run, outcome)
+    return _in_turn(
+        run, lambda call: Outcome(call.name, call.folder) if holds_its_record(call) else _failed(call, why, trace)
+    )
 
 
 def _in_turn(run: Run, outcome_of: Callable[[Run], Outcome]) -> list[Outcome]:
@@ -48,7 +44,7 @@ def _in_turn(run: Run, outcome_of: Callable[[Run], Outcome]) -> list[Outcome]:
     outcomes: list[Outcome] = []
     for call in run.calls():
         failed = outcomes and outcomes[-1].error
-        outcomes.append(Outcome(call.name, call.folder, NOT_DONE) if failed else outcome_of(call))
+        outcomes.append(Outcome(call.name, call.folder, "its run is not done") if failed else outcome_of(call))
     return outcomes
 
 

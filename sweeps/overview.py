@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -121,24 +121,22 @@ def carry_out(
         ray: address of a Ray cluster; None uses local processes.
         gpus: of each run on the cluster; None is 1 if the cluster has any.
     """
+    foreign = {run.trainer for run in runs if not issubclass(TRAINER_REGISTRY.get(run.trainer), FeatureTrainer)}
+    if ray:
+        all_ended = cluster.run_all(runs, missing, ray, threads or 1, gpus, foreign)
+    else:
+        if threads or jobs > 1:
+            os.environ["OMP_NUM_THREADS"] = str(threads or max(1, (os.cpu_count() or 1) // jobs))
+        all_ended = workers.run_all(runs, jobs, foreign)
     outcomes: list[Outcome] = []
     with tqdm(total=len(runs), unit="run", disable=None) as bar:
-        for ended in _outcomes(runs, missing, jobs, threads, ray, gpus):
+        for ended in all_ended:
             outcomes += ended
             for one in ended:
                 how = one.error or f"{read_record(one.folder)['accuracy']:.2f} % ({one.seconds:.2f} s)"
                 bar.write(f"{one.name}: {how}", file=sys.stderr)
             bar.update()
     return outcomes
-
-
-def _outcomes(runs, missing, jobs: int, threads: int | None, ray: str | None, gpus) -> Iterator[list[Outcome]]:
-    foreign = {run.trainer for run in runs if not issubclass(TRAINER_REGISTRY.get(run.trainer), FeatureTrainer)}
-    if ray:
-        return cluster.run_all(runs, missing, ray, threads or 1, gpus, foreign)
-    if threads or jobs > 1:
-        os.environ["OMP_NUM_THREADS"] = str(threads or max(1, (os.cpu_count() or 1) // jobs))
-    return workers.run_all(runs, jobs, foreign)
 
 
 def print_end(plan: Plan, outcomes: Sequence[Outcome]) -> None:

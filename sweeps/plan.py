@@ -209,9 +209,7 @@ def _variants(options: Sequence[str], name: str) -> list[Variant]:
         grid = any(len(several) > 1 for several in values)
         variants.append(("-".join(filter(None, (name, made))) if grid or not name else name, pairs))
     if len({folder for folder, _ in variants}) < len(variants):
-        raise CcliError(
-            f"two combinations of {', '.join(keys)} would have one folder; sweep them one by one (--variant)"
-        )
+        raise CcliError(f"two combinations of {', '.join(keys)} would have one folder; sweep one by one (--variant)")
     return variants
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 
@@ -79,16 +78,18 @@ def prepare(args: argparse.Namespace):
         set_random_seed(cfg.SEED)
     with os_errors(f"cannot write to {cfg.OUTPUT_DIR}", "choose another --output-dir"):
         setup_logger(cfg.OUTPUT_DIR)
-    banner("Arguments", "\n".join(f"{key}: {value}" for key, value in sorted(vars(args).items())))
-    banner("Config", str(cfg))
-    banner("System info", collect_env_info())
+    flags = "\n".join(f"{key}: {value}" for key, value in sorted(vars(args).items()))
+    for title, text in (("Arguments", flags), ("Config", cfg), ("System info", collect_env_info())):
+        stars = "*" * (len(title) + 6)
+        print(f"{stars}\n** {title} **\n{stars}\n{text}")
     try:
         trainer = build_trainer(cfg)
         if args.eval_only:
             trainer.load_model(args.model_dir, epoch=args.load_epoch)
     except CcliError:
         if os.path.isdir(cfg.OUTPUT_DIR) and os.listdir(cfg.OUTPUT_DIR) == ["log.txt"]:  # refused before it began
-            shutil.rmtree(cfg.OUTPUT_DIR)
+            os.remove(os.path.join(cfg.OUTPUT_DIR, "log.txt"))
+            os.rmdir(cfg.OUTPUT_DIR)
         raise
     return trainer
 
@@ -137,8 +138,3 @@ def is_done(cfg, args: argparse.Namespace) -> bool:
     if not are_its_images(cfg, found.record):
         raise checkpoints.other_images(cfg.OUTPUT_DIR)
     return True
-
-
-def banner(title: str, text: str) -> None:
-    stars = "*" * (len(title) + 6)
-    print(f"{stars}\n** {title} **\n{stars}\n{text}")
