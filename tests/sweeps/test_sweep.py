@@ -89,10 +89,12 @@ def test_what_is_done_is_skipped_and_a_dry_run_does_nothing(undisturbed):
 
 def test_a_failure_is_kept_and_named_and_the_rest_goes_on(tmp_path):
     bundle_file(tmp_path)
+    (tmp_path / "gone.npz").write_text("it is not a bundle any more")
     argv = ("--datasets", "gone.npz", "tiny.npz", "dtd", "--trainers", "GDA", "--shots", 4, "--seeds", 1)
     done = sweep(*argv, "--output", "runs", "--root", "nowhere", cwd=tmp_path)
     assert done.returncode == 1 and "1 done now, 2 failed" in done.stderr
-    assert "dtd cannot be run: no folder" in done.stderr.partition("GDA, rn50")[0]  # before anything was run
+    assert "1 run cannot be made: no folder" in done.stderr.partition("GDA, rn50")[0]  # before anything was run
+    assert not (tmp_path / "runs/dtd").exists()  # and not attempted
     failed = tmp_path / "runs/gone/GDA/rn50_4shots/seed1"
     trace = (failed / FAILURE).read_text()
     assert trace.startswith("Traceback") and "CcliError" in trace.splitlines()[-1]

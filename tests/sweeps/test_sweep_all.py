@@ -1,5 +1,6 @@
 """scripts/sweep_all.sh: the whole grid, domain generalisation and the page."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,8 +8,9 @@ import sys
 import pytest
 from helpers import ROOT
 
+from ccli.commands.sweep import arguments
 from ccli.results.records import find_records
-from ccli.sweeps.plan import TRAINERS
+from ccli.sweeps.plan import TRAINERS, Grid, runs_of
 
 
 def sweep_all(*argv, cwd, **env):
@@ -17,15 +19,28 @@ def sweep_all(*argv, cwd, **env):
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
 
 
-@pytest.mark.parametrize("shots", ["1 16", pytest.param("1 2 4 8 16", marks=pytest.mark.slow)])
-def test_the_papers_grid(tmp_path, shots):
-    done = sweep_all("--dry-run", cwd=tmp_path, **({"SHOTS": shots} if shots == "1 16" else {}))  # all by default
+def test_the_papers_grid(tmp_path):
+    """What sweep.py is asked for, by a Python that only keeps its arguments."""
+    recorder = tmp_path / "python"
+    lines = [f"#!{sys.executable}", "import json, sys", f"with open('{tmp_path}/calls', 'a') as file:"]
+    recorder.write_text("\n".join([*lines, "    print(json.dumps(sys.argv[1:]), file=file)", ""]))
+    recorder.chmod(0o755)
+    done = sweep_all("--dry-run", cwd=tmp_path, PYTHON=str(recorder))
     assert done.returncode == 0, done.stderr
-    folders = [line.removeprefix(f"{tmp_path}/runs/") for line in done.stdout.splitlines() if line.startswith("/")]
-    grid = [line for line in folders if "from_imagenet" not in line]
-    assert len(set(grid)) == 11 * len(shots.split()) * 3 * len(TRAINERS)  # the source's runs at 16 shots are among them
-    targets = {line for line in folders if "from_imagenet" in line}
-    assert len(targets) == 4 * 3 * len(TRAINERS) and all("rn50_16shots/from_imagenet/seed" in line for line in targets)
+    calls = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
+    assert [words[0] for words in calls] == ["sweep.py"] * 2  # and no page
+    assert all("--dry-run" in words for words in calls)
+    asked = [arguments(words[1:]) for words in calls]
+    runs = [
+        run
+        for a in asked
+        for run in runs_of(Grid(a.datasets, a.trainers, a.shots, a.seeds, a.cfg, a.root, a.output, a.targets, a.opts))
+    ]
+    grid = {run.folder for run in runs}
+    assert len(grid) == 11 * 5 * 3 * len(TRAINERS)  # the source's runs at 16 shots are among them
+    targets = {test.folder for run in runs for test in run.tests}
+    assert len(targets) == 4 * 3 * len(TRAINERS)
+    assert all("rn50_16shots/from_imagenet/seed" in str(folder) for folder in targets)
     assert not (tmp_path / "runs").exists()
 
 
