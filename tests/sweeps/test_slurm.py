@@ -96,6 +96,7 @@ def grid(folder: Path, *datasets: str) -> list:
 @pytest.mark.ray
 @without_ray
 def test_a_grid_is_carried_out(tmp_path, jobs):
+    (tmp_path / "gone.npz").write_text("it is not a bundle any more")
     done = jobs(*grid(tmp_path, bundle_file(tmp_path), tmp_path / "gone.npz"))
     before = wait_for(lambda: "Ray is up on 2 nodes" in (tmp_path / "err").read_text() and marked(tmp_path), "Ray", 180)
     assert len(before) > 6  # or `marked` sees nothing
