@@ -24,7 +24,6 @@ TRAINERS = (
     *("CoOp", "CCLI"),
 )
 ASIDE = ("seconds", "versions", "batched", "digest", "run")  # `run` is a digest of the run's whole record
-GONE: tuple[str, ...] = ()  # options that one of two checkouts does not have
 ESTIMATOR = """
 import hashlib, sys
 from pathlib import Path
@@ -141,7 +140,7 @@ def compare(a: Path, b: Path) -> int:
         one, other = first.get(name, {}), second.get(name, {})
         for key in sorted(one.keys() | other.keys()):
             fields += 1
-            if one.get(key) != other.get(key) and key not in GONE:
+            if one.get(key) != other.get(key):
                 differing += 1
                 print(f"{name}: {key}: {one.get(key)} and {other.get(key)}")
     print(f"{len(first)} and {len(second)} entries, {fields} fields, {differing} differ")
