@@ -1,52 +1,77 @@
-"""Scripts of the root in processes of their own, without the seconds that an interpreter takes to import torch.
+"""Python commands in processes of their own, without the seconds that an interpreter takes to import torch.
 
-Each is forked from a server (multiprocessing's) that has imported what the commands need and has computed nothing.
-Tests of how a process starts, or of its threads, start an interpreter instead.
+`python()` is an executable that takes `SCRIPT WORDS`, `-m MODULE WORDS` or `-c CODE WORDS` as Python does. What it runs
+is forked from a server (multiprocessing's) that has imported what the commands need and has computed nothing.
+Tests of what a process imports, of its threads, or of how it starts take sys.executable instead.
 """
 
+import json
 import multiprocessing
 import os
 import runpy
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
 from functools import cache
-from multiprocessing import forkserver
+from multiprocessing import forkserver, reduction
 from pathlib import Path
-from unittest import mock
 
 ROOT = Path(__file__).parent.parent
 IMPORTED = ["torch", "torch.utils.tensorboard", "dassl.engine", "sklearn.linear_model", "scipy.optimize", "tabulate"]
-IMPORTED += ["open_clip", "ccli.features.bundles", "ccli.trainers.ccli"]
+IMPORTED += ["open_clip", "ccli.estimator", "ccli.features.bundles", "ccli.trainers.ccli", "ccli.sweeps.config"]
+SERVER = "TESTS_FORK_SERVER"
 
 
 @cache
-def _context():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED)
-    with mock.patch.dict(os.environ, {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}):
+def _server() -> str:
+    """The address of the server, which is started."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(IMPORTED)
+    before = os.environ.copy()
+    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    try:
         forkserver.ensure_running()
-    return context
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return forkserver._forkserver._forkserver_address
 
 
-class Script:
-    """`python NAME.py WORDS` that is running, with the part of subprocess.Popen's interface that tests use.
+@cache
+def _path() -> list[str]:
+    """sys.path of an interpreter, without the folder of its script, and this folder."""
+    command = [sys.executable, "-c", "import json, sys; print(json.dumps(sys.path[1:]))"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout) + [str(Path(__file__).parent)]
+
+
+@cache
+def python() -> str:
+    """The executable's path."""
+    folder = Path(tempfile.mkdtemp(prefix="python-", dir=Path(_server()).parent))  # removed with the server's socket
+    path = folder / "python"
+    known = shlex.quote(json.dumps([_server(), _path()]))
+    path.write_text(f'#!/bin/sh\n{SERVER}={known} exec "{sys.executable}" -E -s -S "{__file__}" "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+class Process:
+    """A command that is running, with the part of subprocess.Popen's interface that tests use; `pid` is its own.
 
     Args:
-        cwd: its working directory.
+        words: SCRIPT, -m MODULE or -c CODE, and the command's arguments.
         fork: let the server fork the worker processes of a sweep, too, which otherwise start an interpreter each.
         env: what it finds in the environment beside this process's variables.
     """
 
-    def __init__(self, name: str, *words, cwd: Path, fork: bool = False, **env: str):
-        self.args = [f"{name}.py", *map(str, words)]
-        self._folder = tempfile.TemporaryDirectory(prefix="script-")
-        files = [Path(self._folder.name) / stream for stream in ("out", "err")]
-        self._streams = files
-        context = _context()
-        address = forkserver._forkserver._forkserver_address if fork else None
-        self._process = context.Process(target=_run, args=(self.args, cwd, os.environ | env, files, address))
-        self._process.start()
+    def __init__(self, *words, cwd: Path, fork: bool = True, **env: str):
+        self.args = list(map(str, words))
+        self._folder = tempfile.TemporaryDirectory(prefix="process-")
+        self._streams = [Path(self._folder.name) / stream for stream in ("out", "err")]
+        with open(os.devnull) as nothing, self._streams[0].open("w") as out, self._streams[1].open("w") as err:
+            streams = _Streams(*(file.fileno() for file in (nothing, out, err)))
+            self._process = _fork(self.args, cwd, os.environ | env, streams, _path(), _server() if fork else None)
         self.pid, self.kill = self._process.pid, self._process.kill
 
     @property
@@ -61,30 +86,101 @@ class Script:
         self._process.join(timeout)
         if self.returncode is None:
             raise subprocess.TimeoutExpired(self.args, timeout)
-        return [path.read_text(errors="surrogateescape") if path.exists() else "" for path in self._streams]
+        return [path.read_text(errors="surrogateescape") for path in self._streams]
 
 
-def run_script(name: str, *words, cwd: Path, **env: str) -> subprocess.CompletedProcess:
-    """Run `python NAME.py WORDS` to its end; its workers are forks, too."""
-    process = Script(name, *words, cwd=cwd, fork=True, **env)
-    try:
-        stdout, stderr = process.communicate(300)
-    finally:
-        process.kill()
-    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+class _Streams:
+    """Three file descriptors on their way to another process."""
+
+    def __init__(self, *numbers: int):
+        self.numbers = numbers
+
+    def __getstate__(self) -> list:
+        return [reduction.DupFd(number) for number in self.numbers]
+
+    def __setstate__(self, sent: list) -> None:
+        self.numbers = [one.detach() for one in sent]
 
 
-def _run(words: list[str], cwd: Path, env: dict[str, str], files: list[Path], address: str | None) -> None:
-    if address:  # of the server
-        server, context = forkserver._forkserver, multiprocessing.get_context("forkserver")
-        server._forkserver_address, server.ensure_running = address, lambda: None
+def _fork(words: list[str], cwd, env, streams: _Streams, path: list[str], address: str | None):
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=_run, args=(words, str(cwd), dict(env), streams, path, address))
+    process.start()
+    return process
+
+
+def _run(words: list[str], cwd: str, env: dict[str, str], streams: _Streams, path: list[str], address) -> None:
+    """In the forked process: become the command."""
+    if address:
+        _use(address)
+        context = multiprocessing.get_context("forkserver")
+        context.Process = _worker
         multiprocessing.get_context = lambda method=None: context
     os.setsid()
-    for descriptor, path in enumerate(files, 1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    for number, descriptor in enumerate(streams.numbers):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", closefd=False)  # the server's cannot be told of other errors
+    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    sys.argv = [str(ROOT / words[0]), *words[1:]]
-    sys.path.insert(0, str(ROOT))
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    sys.path[:] = [place for place in env.get("PYTHONPATH", "").split(os.pathsep) if place] + path
+    first, *rest = words
+    if first in ("-m", "-c"):
+        sys.path.insert(0, cwd)
+        sys.argv = [first, *rest[1:]]
+        if first == "-m":
+            runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+        else:
+            exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+    elif first.startswith("-"):
+        sys.exit(f"{first}: take sys.executable for it")
+    else:
+        sys.argv = words
+        sys.path.insert(0, str(Path(first).resolve().parent))
+        runpy.run_path(first, run_name="__main__")
+
+
+def _worker(target, args, **words):
+    """A process of the command's own, which has its environment and not the server's."""
+    inside = target, args, dict(os.environ), list(sys.path)
+    return multiprocessing.context.ForkServerProcess(target=_work, args=inside, **words)
+
+
+def _work(target, args, env: dict[str, str], path: list[str]) -> None:
+    os.environ.clear()
+    os.environ.update(env)
+    sys.path[:] = path
+    target(*args)
+
+
+def _use(address: str) -> None:
+    """Let multiprocessing fork from a server that is running."""
+    server = forkserver._forkserver
+    server._forkserver_address, server.ensure_running = address, lambda: None
+
+
+def main() -> None:
+    """The executable: hand over arguments, environment and streams, forward signals, end as the command does."""
+    address, path = json.loads(os.environ.pop(SERVER))
+    _use(address)
+    server = forkserver._forkserver
+    if server._forkserver_alive_fd is None:  # it counts who may still ask
+        server._forkserver_alive_fd = os.pipe()[1]
+    process = _fork(sys.argv[1:], os.getcwd(), os.environ, _Streams(0, 1, 2), path, address)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os.kill(process.pid, number))
+    process.join()
+    if process.exitcode < 0:
+        if process.exitcode != -signal.SIGKILL:
+            signal.signal(-process.exitcode, signal.SIG_DFL)
+        os.kill(os.getpid(), -process.exitcode)
+    sys.exit(process.exitcode)
+
+
+if __name__ == "__main__":
+    import fork_server  # by the name that the forked process knows
+
+    fork_server.main()

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
-from fork_server import Script
+from fork_server import Process
 from torch.nn import functional as F
 
 from ccli.features.bundles import Bundle, write_bundle
@@ -113,7 +113,7 @@ def run_apart(*argv, kill=None, **env: str) -> subprocess.CompletedProcess:
     An environment of its own takes an interpreter of its own.
     """
     if not env:
-        forked = Script("train", *argv, cwd=Path.cwd())
+        forked = Process(ROOT / "train.py", *argv, cwd=Path.cwd(), fork=False)
         if kill is not None:
             kill(forked)
         stdout, stderr = forked.communicate(timeout=300)

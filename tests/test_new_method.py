@@ -9,10 +9,10 @@ import io
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 import torch
+from fork_server import python
 from torch.nn import functional as F
 
 from ccli.inference.saving import load_run
@@ -104,7 +104,7 @@ def plugin(tmp_path):
 def ccli(plugin, cwd, *words, check=True):
     """A command in a process of its own, in which the plugin is named."""
     environment = os.environ | {"CCLI_PLUGINS": str(plugin), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "ccli", *map(str, words)]
+    command = [python(), "-m", "ccli", *map(str, words)]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done

@@ -10,7 +10,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import sysconfig
 from importlib.metadata import distributions
 from itertools import pairwise
@@ -20,6 +19,7 @@ from urllib.request import url2pathname
 
 import numpy as np
 import pytest
+from fork_server import python
 from helpers import ROOT
 from PIL import Image
 
@@ -211,7 +211,7 @@ def with_readme_lines(script: str) -> str:
 def run(checkout: Path, command: str) -> str:
     """What a command printed in the checkout, where ours is known by what is installed and by $CCLI alone."""
     assert command.startswith("python train.py ")
-    command = command.replace("python", shlex.quote(sys.executable), 1)
+    command = command.replace("python", shlex.quote(python()), 1)
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "CCLI_STORE")}
     env |= {"CCLI": str(ROOT), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     ended = subprocess.run(["bash", "-ec", command], cwd=checkout, env=env, capture_output=True, text=True, timeout=300)

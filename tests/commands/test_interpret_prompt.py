@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 
 import helpers
 import pytest
 import torch
+from fork_server import python
 from helpers import ROOT
 
 from ccli.clip.model import FrozenClip
@@ -108,7 +108,7 @@ def test_from_the_command_line(tmp_path):
 
     def started(*argv):
         return subprocess.run(
-            [sys.executable, str(ROOT / "interpret_prompt.py"), *map(str, argv)],
+            [python(), str(ROOT / "interpret_prompt.py"), *map(str, argv)],
             capture_output=True, text=True, timeout=120, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 

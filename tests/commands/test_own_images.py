@@ -4,11 +4,11 @@ import csv
 import json
 import os
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 from browser import CHROMIUM, WHY_NOT, Browser
+from fork_server import python
 from helpers import ROOT
 from linear_run import adds_up, data_of
 from real_pictures import photographs, write_tiles
@@ -21,7 +21,7 @@ SHOTS, TESTS = 3, 2
 
 
 def script(*argv, cwd, **env):
-    environment = os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "OUT": "out"} | env
+    environment = os.environ | {"PYTHON": python(), "OMP_NUM_THREADS": "1", "OUT": "out"} | env
     command = ["bash", str(ROOT / "scripts/own_images.sh"), *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
 
@@ -91,7 +91,7 @@ def test_the_page_holds_the_run(done):
 @pytest.mark.skipif(CHROMIUM is None, reason=WHY_NOT)
 def test_both_pages_in_a_browser(done):
     folder, _ = done
-    command = [sys.executable, str(ROOT / "report.py"), "out", "--to", "report.html"]
+    command = [python(), str(ROOT / "report.py"), "out", "--to", "report.html"]
     subprocess.run(command, check=True, capture_output=True, cwd=folder)
     with Browser() as browser:
         for page in ("report.html", "out/my things/concepts.html"):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from fork_server import python
 from helpers import ROOT
 
 from ccli.results.records import write_record
@@ -19,7 +20,7 @@ RESULT = (
 def call(folder, *args):
     """Run the script in folder; returns (exit status, stdout, stderr)."""
     done = subprocess.run(
-        [sys.executable, ROOT / "parse_test_res.py", *map(str, args)],
+        [python(), ROOT / "parse_test_res.py", *map(str, args)],
         cwd=folder,
         capture_output=True,
         encoding="utf-8",

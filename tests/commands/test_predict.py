@@ -5,11 +5,11 @@ import io
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fork_server import python
 from helpers import ROOT, bundle_args, bundle_file, run_here, script
 from picture_folders import args, draw, fill
 
@@ -161,7 +161,7 @@ def test_names_of_every_kind_stay_what_they_are(pictures, tmp_path, capsys):
     lines = called(capsys, *argv)[1].splitlines()
     assert len(lines) == len(names)
     assert all(line.count("\t") == 2 and line.replace("\t", "").isprintable() for line in lines)
-    command = [sys.executable, str(ROOT / "predict.py"), *argv, "--csv"]
+    command = [python(), str(ROOT / "predict.py"), *argv, "--csv"]
     done = subprocess.run(command, capture_output=True, env=os.environ | {"LC_ALL": "C.UTF-8"})
     rows = list(csv.reader(io.StringIO(done.stdout.decode("utf-8", "surrogateescape"), newline="")))
     assert done.returncode == 0 and [row[0] for row in rows[1:]] == paths
@@ -184,7 +184,7 @@ def test_pictures_are_taken_as_they_are_needed(pictures, monkeypatch):
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(pictures):
-    command = f"{sys.executable} {ROOT / 'predict.py'} --model-dir {pictures / 'run'} {pictures / 'shots'} | head -1"
+    command = f"{python()} {ROOT / 'predict.py'} --model-dir {pictures / 'run'} {pictures / 'shots'} | head -1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.count("\n") == 1 and "Error" not in done.stderr, done.stderr
 

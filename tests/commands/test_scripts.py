@@ -2,9 +2,9 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
+from fork_server import python
 from helpers import ROOT, bundle_args, bundle_file, run_here
 
 from ccli.results.records import read_record, same_record
@@ -14,7 +14,7 @@ def main_sh(method, *args, cwd, name="main", **env):
     """scripts/<method>/<name>.sh, its output added to a file that holds a line: (exit status, that file, stderr)."""
     log = cwd / "screen.txt"
     log.write_text("a line of the user\n")
-    environment = os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "OUT": "runs", "SEEDS": "1 2"} | env
+    environment = os.environ | {"PYTHON": python(), "OMP_NUM_THREADS": "1", "OUT": "runs", "SEEDS": "1 2"} | env
     with open(log, "a") as file:
         command = ["bash", str(ROOT / f"scripts/{method}/{name}.sh"), *map(str, args)]
         done = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment)

@@ -2,12 +2,12 @@ import hashlib
 import json
 import re
 import subprocess
-import sys
 import time
 from collections import Counter
 
 import numpy as np
 import pytest
+from fork_server import python
 from helpers import ROOT, config
 
 from ccli.concepts.vocabulary import read_vocabulary
@@ -170,7 +170,7 @@ print(json.dumps([len(ConceptShapes(config(ROOT=sys.argv[1])).train_x)]))
 
 
 def test_two_processes_at_once(tmp_path):
-    command = [sys.executable, "-c", GENERATE, str(tmp_path), str(ROOT / "tests")]
+    command = [python(), "-c", GENERATE, str(tmp_path), str(ROOT / "tests")]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in both:
         stdout, stderr = process.communicate(timeout=300)

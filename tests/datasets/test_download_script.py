@@ -13,6 +13,7 @@ import types
 from pathlib import Path
 
 import pytest
+from fork_server import python
 from helpers import ROOT, call
 from msgspec.structs import replace
 from test_archives import make_tar, make_zip, tree
@@ -349,7 +350,7 @@ def apart(*argv, cwd, **env) -> subprocess.CompletedProcess:
 def test_the_real_table_refuses_another_archive(server, pack, tmp_path):
     server.files["EuroSAT.zip"] = content = pack(make_zip, {"2750/a": b"a"})
     script = str(ROOT / "download.py")
-    done = apart(sys.executable, script, "eurosat", "--root", "data", "--mirror", server.url, cwd=tmp_path)
+    done = apart(python(), script, "eurosat", "--root", "data", "--mirror", server.url, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("download.py: error: cannot get EuroSAT.zip from ")
     assert "expected md5:c8fa014336c82ac7804f0398fcb19387" in done.stderr and "Traceback" not in done.stderr
@@ -376,7 +377,7 @@ def test_names_that_are_none(tmp_path):
 
 
 def test_help_names_all_data_sets(tmp_path):
-    text = apart(sys.executable, str(ROOT / "download.py"), "--help", cwd=tmp_path).stdout
+    text = apart(python(), str(ROOT / "download.py"), "--help", cwd=tmp_path).stdout
     assert all(name in text for name in sources.SOURCES) and "--mirror http://" in text
 
 
@@ -424,11 +425,11 @@ def test_the_shell_script(server, tmp_path):
         assert done.returncode == status and "Usage: bash scripts/download.sh DATASET" in done.stdout
     done = apart("bash", script, cwd=tmp_path)
     assert done.returncode == 2 and "Usage" in done.stderr
-    done = apart("bash", script, "concept_shapes", cwd=tmp_path, PYTHON=sys.executable, DATA="mine")
+    done = apart("bash", script, "concept_shapes", cwd=tmp_path, PYTHON=python(), DATA="mine")
     assert done.returncode == 0 and f"into {tmp_path}/mine/concept_shapes" in done.stdout
     server.files["EuroSAT.zip"] = b"<html>"
     done = apart(
-        "bash", script, "eurosat", "concept_shapes", cwd=tmp_path, PYTHON=sys.executable, DATA="mine", MIRROR=server.url
+        "bash", script, "eurosat", "concept_shapes", cwd=tmp_path, PYTHON=python(), DATA="mine", MIRROR=server.url
     )
     assert done.returncode == 1 and "it is a web page" in done.stderr and "drawn on first use" in done.stdout
     assert listing(tmp_path) == [] and (tmp_path / "mine/eurosat").is_dir()

@@ -6,13 +6,13 @@ import os
 import pickle
 import signal
 import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from fork_server import python
 
 from ccli.errors import CcliError
 from ccli.features.encoder import FeatureEncoder
@@ -50,7 +50,7 @@ def replace_two(source, target):
 
 FrozenClip.encode_image, os.replace = slow_encode, replace_two
 features = FeatureEncoder(FrozenClip(clip), store, images)
-print("ready", flush=True)
+print(os.getpid(), flush=True)
 sys.stdin.readline()
 Path(f"{log}.{os.getpid()}").touch()
 print(hashlib.sha256(features.images(sorted(Path(images).iterdir())).numpy().tobytes()).hexdigest())
@@ -58,7 +58,7 @@ print(hashlib.sha256(features.images(sorted(Path(images).iterdir())).numpy().tob
 
 
 def start(clip, images, store, log, hang):
-    arguments = [sys.executable, "-c", WORKER, clip, images, store, log, hang]
+    arguments = [python(), "-c", WORKER, clip, images, store, log, hang]
     return subprocess.Popen(
         list(map(str, arguments)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -83,7 +83,7 @@ def test_two_processes_encode_each_image_once_and_agree(tiny_clip, tiny_clip_fol
     store, log, images = tmp_path / "store", tmp_path / "log", many_images[0].parent
     both = [start(tiny_clip_folder, images, store, log, "meeting") for _ in range(2)]
     for process in both:
-        assert process.stdout.readline() == "ready\n"
+        assert process.stdout.readline().strip().isdigit()  # it is ready
     for process in both:
         process.stdin.write("go\n")
         process.stdin.flush()
@@ -101,6 +101,7 @@ def test_two_processes_encode_each_image_once_and_agree(tiny_clip, tiny_clip_fol
 def test_a_kill_loses_the_batch_in_flight_alone(tiny_clip, tiny_clip_folder, many_images, tmp_path, encoded, moment):
     store, log, images = tmp_path / "store", tmp_path / "log", many_images[0].parent
     with start(tiny_clip_folder, images, store, log, moment) as process:
+        worker = int(process.stdout.readline())
         process.stdin.write("go\n")
         process.stdin.flush()
         if moment == "moving":  # two blocks are there, the third is written beside
@@ -109,7 +110,7 @@ def test_a_kill_loses_the_batch_in_flight_alone(tiny_clip, tiny_clip_folder, man
             )
         else:  # the third batch is being encoded
             wait_until(lambda: log.exists() and len(log.read_text().split()) == 3 and len(blocks(store)) == 2, process)
-        process.send_signal(signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
     assert len(blocks(store)) == 2
     assert len(partials(store)) == (moment == "moving")
 

@@ -3,10 +3,10 @@
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 import torch
+from fork_server import python
 from helpers import ROOT, bundle_args, bundle_file, run_here
 from picture_folders import args, draw, fill
 
@@ -43,7 +43,7 @@ def finished(tmp_path_factory):
 
 def told(script, *argv):
     """What a script that ends in a second, however, says on stderr."""
-    command = [sys.executable, str(ROOT / script), *map(str, argv)]
+    command = [python(), str(ROOT / script), *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT).stderr
 
 
@@ -88,7 +88,7 @@ def test_a_link_to_itself_among_the_pictures(tmp_path):
     pets = fill(tmp_path / "pets", cat=5, dog=5)
     run_here(*args(pets, tmp_path / "run", trainer="ZeroshotCLIP"))
     (pets / "cat/1.jpg").symlink_to("1.jpg")
-    command = [sys.executable, str(ROOT / "predict.py"), "--model-dir", str(tmp_path / "run"), str(pets / "cat")]
+    command = [python(), str(ROOT / "predict.py"), "--model-dir", str(tmp_path / "run"), str(pets / "cat")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 5, done.stderr
 

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from fork_server import python
 from helpers import ROOT, unit_rows
 from PIL import Image
 
@@ -118,7 +119,7 @@ def test_precision_at_k_by_hand(tmp_path, capsys, monkeypatch):
 
 
 def script(*argv, cwd, **env):
-    environment = os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "OUT": "runs"} | env
+    environment = os.environ | {"PYTHON": python(), "OMP_NUM_THREADS": "1", "OUT": "runs"} | env
     command = ["bash", str(ROOT / "scripts/ablation.sh"), *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
 

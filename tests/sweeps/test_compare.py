@@ -2,16 +2,16 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
+from fork_server import python
 from helpers import ROOT, bundle_file
 
 from ccli.results.records import find_records
 
 
 def compare(*argv, cwd=None, **env):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHON": sys.executable} | env
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHON": python()} | env
     command = ["bash", str(ROOT / "scripts/compare.sh"), *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=300)
 

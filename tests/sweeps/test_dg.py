@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-import sys
 from fractions import Fraction
 
 import pytest
+from fork_server import python
 from helpers import ROOT
 
 from ccli.results.records import fingerprint, read_record
@@ -15,7 +15,7 @@ SOURCE, TARGETS = "concept_shapes", [f"concept_shapes_{shift}" for shift in ("v2
 
 def dg_sh(*args, cwd, **env):
     """scripts/ccli/dg.sh: the process, ended."""
-    environment = os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "OUT": "runs", "SEEDS": "1"} | env
+    environment = os.environ | {"PYTHON": python(), "OMP_NUM_THREADS": "1", "OUT": "runs", "SEEDS": "1"} | env
     command = ["bash", str(ROOT / "scripts/ccli/dg.sh"), *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
 

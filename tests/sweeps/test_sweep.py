@@ -3,12 +3,13 @@
 import os
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from fork_server import Script, run_script
-from helpers import bundle_args, bundle_file, run_apart, run_here
+from fork_server import Process, python
+from helpers import ROOT, bundle_args, bundle_file, run_apart, run_here
 
 from ccli.commands.sweep import arguments
 from ccli.results.records import FAILURE, find_records, read_record, same_record
@@ -20,11 +21,12 @@ LASTING = ("OPTIM.MAX_EPOCH", "20000")
 
 
 def start(*argv, cwd):
-    return Script("sweep", *argv, cwd=cwd)
+    return Process(ROOT / "sweep.py", *argv, cwd=cwd, fork=False)
 
 
 def sweep(*argv, cwd, **env):
-    return run_script("sweep", *argv, cwd=cwd, **env)
+    command = [python(), str(ROOT / "sweep.py"), *map(str, argv)]
+    return subprocess.run(command, cwd=cwd, env=os.environ | env, capture_output=True, text=True, timeout=300)
 
 
 def records(folder):

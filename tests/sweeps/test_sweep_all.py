@@ -3,9 +3,9 @@
 import json
 import os
 import subprocess
-import sys
 
 import pytest
+from fork_server import python
 from helpers import ROOT
 
 from ccli.commands.sweep import arguments
@@ -14,7 +14,7 @@ from ccli.sweeps.plan import TRAINERS, Grid, runs_of
 
 
 def sweep_all(*argv, cwd, **env):
-    environment = os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "OUT": "runs"} | env
+    environment = os.environ | {"PYTHON": python(), "OMP_NUM_THREADS": "1", "OUT": "runs"} | env
     command = ["bash", str(ROOT / "scripts/sweep_all.sh"), *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
 
@@ -22,7 +22,7 @@ def sweep_all(*argv, cwd, **env):
 def test_the_papers_grid(tmp_path):
     """What sweep.py is asked for, by a Python that only keeps its arguments."""
     recorder = tmp_path / "python"
-    lines = [f"#!{sys.executable}", "import json, sys", f"with open('{tmp_path}/calls', 'a') as file:"]
+    lines = [f"#!{python()}", "import json, sys", f"with open('{tmp_path}/calls', 'a') as file:"]
     recorder.write_text("\n".join([*lines, "    print(json.dumps(sys.argv[1:]), file=file)", ""]))
     recorder.chmod(0o755)
     done = sweep_all("--dry-run", cwd=tmp_path, PYTHON=str(recorder))

@@ -8,12 +8,12 @@ import pickle
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fork_server import python
 from helpers import script
 from PIL import Image
 
@@ -37,7 +37,7 @@ def place(tmp_path_factory):
 
 def train(place, out, *words):
     """Run the plugin's train.py; what it printed."""
-    command = [sys.executable, str(PLUGIN / "train.py"), "--root", str(place / "data"), "--output-dir", str(out)]
+    command = [python(), str(PLUGIN / "train.py"), "--root", str(place / "data"), "--output-dir", str(out)]
     files = ["--dataset-config-file", str(PLUGIN / "shades.yaml"), "--config-file", str(PLUGIN / "tiny.yaml")]
     words = ["--trainer", "Prompts", "--seed", "1", *words, "DATASET.SUBSAMPLE_CLASSES", "base"]
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
