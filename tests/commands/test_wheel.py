@@ -1,5 +1,6 @@
 """The wheels are complete: installed where there is no checkout, the commands and the library work."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,21 +9,42 @@ import sys
 import pytest
 from helpers import ROOT
 
-FEW = """
-import sys
+SESSION = """
+import io, json, runpy, sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
 import ccli, ccli.trainers
 from ccli.datasets.concept_shapes import ConceptShapes
 
-assert all(module.__file__.startswith(sys.argv[1]) for module in (ccli, ccli.trainers)), (ccli, ccli.trainers)
-ConceptShapes.counts = {"train": 1, "val": 1, "test": 2}
-ConceptShapes.folder(sys.argv[2])
-"""
-SAYS = """
-import sys
-from ccli import CCLIClassifier, fit, load_run
 
-assert sys.modules[fit.__module__].__file__.startswith(sys.argv[1])
-print(load_run(sys.argv[2]).method)
+def run(*words):
+    sys.argv, out = ["ccli", *map(str, words)], io.TextIOWrapper(io.BytesIO())
+    with redirect_stdout(out):
+        try:
+            runpy.run_module("ccli", run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            assert not end.code, (words, end.code)
+    out.flush()
+    said.append(out.buffer.getvalue().decode())
+
+
+if __name__ == "__main__":  # not in the worker of a sweep
+    said = []
+    ConceptShapes.counts = {"train": 1, "val": 1, "test": 2}
+    ConceptShapes.folder("data")
+    data_set = ("--datasets", "concept_shapes", "--trainers", "CCLI", "ZeroshotCLIP", "--shots", 1, "--seeds", 1)
+    run("sweep", *data_set, "FEATURES.CROPS", 0)
+    run("table", "output")
+    run("report", "output")
+    of, picture = next(Path().rglob("CCLI/**/classifier.json")).parent, next(Path().rglob("test/**/*.png"))
+    run("predict", "--model-dir", of, picture)
+    run("explain", "--model-dir", of, picture)
+
+    from ccli import CCLIClassifier, fit, load_run
+
+    files = [module.__file__ for module in (ccli, ccli.trainers, sys.modules[fit.__module__])]
+    print(json.dumps([said, str(picture), load_run(of).method, files]))
 """
 
 
@@ -46,21 +68,13 @@ def installed(tmp_path_factory):
 
 
 def test_commands_without_a_checkout(installed, tmp_path):
+    """All in one interpreter, beside the worker of the sweep: most of the time goes into imports."""
+    (tmp_path / "session.py").write_text(SESSION)
     env = os.environ | {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
-
-    def python(*argv) -> str:
-        command = [sys.executable, *map(str, argv)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=120)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    python("-c", FEW, installed, "data")
-    data_set = ("--datasets", "concept_shapes", "--trainers", "CCLI", "ZeroshotCLIP", "--shots", 1, "--seeds", 1)
-    swept = python("-m", "ccli", "sweep", *data_set, "FEATURES.CROPS", 0)
-    assert "| CCLI " in swept and "| ZeroshotCLIP " in swept
-    assert "| CCLI " in python("-m", "ccli", "table", "output")
-    assert "a page on 2 runs" in python("-m", "ccli", "report", "output")
-    run, picture = next(tmp_path.rglob("CCLI/**/classifier.json")).parent, next(tmp_path.rglob("test/**/*.png"))
-    assert python("-m", "ccli", "predict", "--model-dir", run, picture).startswith(f"{picture}\t")
-    assert "zero-shot" in python("-m", "ccli", "explain", "--model-dir", run, picture)
-    assert python("-c", SAYS, installed, run) == "CCLI\n"
+    command = [sys.executable, "-P", str(tmp_path / "session.py")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (swept, table, report, predicted, explained), picture, method, files = json.loads(done.stdout.splitlines()[-1])
+    assert "| CCLI " in swept and "| ZeroshotCLIP " in swept and "| CCLI " in table
+    assert "a page on 2 runs" in report and predicted.startswith(f"{picture}\t") and "zero-shot" in explained
+    assert method == "CCLI" and all(file.startswith(str(installed)) for file in files), files

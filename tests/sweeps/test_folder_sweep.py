@@ -1,17 +1,14 @@
 """A folder of pictures where a data set's name can stand: in sweeps, in scripts, in records."""
 
-import io
 import json
 import os
 import shutil
 import subprocess
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
-from unittest import mock
 
 import pytest
-from helpers import ROOT, config, run_here, script
+from fork_server import python
+from helpers import ROOT, config, run_here
 from picture_folders import args, draw, fill
 
 from ccli.errors import CcliError
@@ -26,10 +23,9 @@ def pets(tmp_path) -> Path:
     return fill(tmp_path / "my pets", cat=6, dog=6)
 
 
-def sweep(*argv) -> tuple[int, str]:
-    out, module = io.StringIO(), script("sweep")
-    with mock.patch.object(sys, "argv", ["sweep.py", *map(str, argv)]), redirect_stdout(out):
-        return module.main(), out.getvalue()
+def sweep(*argv) -> subprocess.CompletedProcess:
+    command = [python(), str(ROOT / "sweep.py"), *map(str, argv)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def test_a_path_is_a_folder_of_pictures(tmp_path, monkeypatch, pets):
@@ -62,26 +58,25 @@ def test_runs_on_a_folder(tmp_path, monkeypatch, pets):
 def test_a_sweep_end_to_end(tmp_path, monkeypatch, pets):
     monkeypatch.chdir(tmp_path)
     argv = ["--datasets", pets, "--trainers", "CCLI", "ZeroshotCLIP", "--shots", 2, "--seeds", 1, "--cfg", "demo_clip"]
-    code, table = sweep(*argv, "--targets", "./my pets")
-    assert code == 0 and "CCLI" in table and "my pets, 2 shots" in table
+    done = sweep(*argv, "--targets", "./my pets")
+    assert done.returncode == 0 and "CCLI" in done.stdout and "my pets, 2 shots" in done.stdout
     record = read_record(tmp_path / "output/my pets/CCLI/demo_clip_2shots/seed1")
     assert (record["dataset"], record["total"], record["config"]["DATASET"]["TEST_SHARE"]) == ("my pets", 4, 0.3)
     assert [path.name for path in pets.glob("*.json")] == ["split_seed1_test0.3.json"]
-    code, again = sweep(*argv)
-    assert code == 0 and again == table
+    again = sweep(*argv)
+    assert again.returncode == 0 and again.stdout == done.stdout
     draw(pets / "cat/new.png", 99)
     (pets / "split_seed1_test0.3.json").unlink()
-    with redirect_stdout(io.StringIO()), mock.patch("sys.stderr", io.StringIO()) as told:
-        code, _ = sweep(*argv)
-    assert code == 1 and "holds a run with DATASET.FOLDER 'my pets " in told.getvalue()
+    changed = sweep(*argv)
+    assert changed.returncode == 1 and "holds a run with DATASET.FOLDER 'my pets " in changed.stderr
 
 
-def test_a_folder_that_is_wrong_fails_alone(tmp_path, monkeypatch, pets, capsys):
+def test_a_folder_that_is_wrong_fails_alone(tmp_path, monkeypatch, pets):
     monkeypatch.chdir(tmp_path)
-    code, table = sweep("--datasets", "no/place", pets, "--trainers", "ZeroshotCLIP", "--shots", 1, "--seeds", 1,
+    done = sweep("--datasets", "no/place", pets, "--trainers", "ZeroshotCLIP", "--shots", 1, "--seeds", 1,
                         "--cfg", "demo_clip")  # fmt: skip
-    assert code == 1 and "my pets" in table
-    assert f"no folder {tmp_path}/no/place; give the path" in capsys.readouterr().err
+    assert done.returncode == 1 and "my pets" in done.stdout
+    assert f"no folder {tmp_path}/no/place; give the path" in done.stderr
 
 
 def test_a_cluster_encodes_as_the_runs_read(tmp_path, monkeypatch, pets):
