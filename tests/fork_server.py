@@ -29,7 +29,8 @@ def _server() -> str:
     """The address of the server, which is started."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(IMPORTED)
     before = os.environ.copy()
-    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    # The hub's library reads its variable when it is imported, here.
+    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     try:
         forkserver.ensure_running()
     finally:

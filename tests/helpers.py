@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import io
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,21 +107,12 @@ def run_here(*argv) -> str:
 
 
 def run_apart(*argv, kill=None, **env: str) -> subprocess.CompletedProcess:
-    """train.py in a process of its own; `kill(process)`, where given, is called once it has started.
-
-    An environment of its own takes an interpreter of its own.
-    """
-    if not env:
-        forked = Process(ROOT / "train.py", *argv, cwd=Path.cwd(), fork=False)
-        if kill is not None:
-            kill(forked)
-        stdout, stderr = forked.communicate(timeout=300)
-        return subprocess.CompletedProcess(forked.args, forked.returncode, stdout, stderr)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} | env
-    command = [sys.executable, str(ROOT / "train.py"), *map(str, argv)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    """train.py in a process of its own; `kill(process)`, where given, is called once it has started."""
+    process = Process(ROOT / "train.py", *argv, cwd=Path.cwd(), fork=False, **env)
+    if kill is not None:
+        kill(process)
     stdout, stderr = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 def cfg_of(*argv):

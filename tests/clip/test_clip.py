@@ -6,10 +6,10 @@ import math
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 import torch
+from fork_server import python
 from safetensors.torch import load_file, save_file
 
 from ccli.clip.model import FrozenClip
@@ -91,7 +91,7 @@ except CcliError as error:
 """
     env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HOME": str(tmp_path)}
     env |= {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}  # nothing listens there
-    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+    out = subprocess.run([python(), "-c", code], env=env, capture_output=True, text=True, timeout=60)
     assert out.returncode == 0, out.stderr
     assert "RN50-quickgelu (openai) are not on this machine and cannot be downloaded" in out.stdout
     assert len(out.stdout.splitlines()) == 1

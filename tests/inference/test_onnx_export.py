@@ -132,7 +132,12 @@ def test_every_head_from_features(kind, tmp_path, capfd):
 @needs_packages
 @pytest.mark.parametrize(
     "model, crops, precision",
-    [("demo-clip", 0, "fp32"), ("demo-clip", 3, "fp32"), ("tiny", 2, "bf16"), ("vit", 2, "fp32")],
+    [
+        ("demo-clip", 0, "fp32"),
+        ("tiny", 2, "bf16"),
+        ("vit", 2, "fp32"),
+        pytest.param("demo-clip", 3, "fp32", marks=pytest.mark.slow),  # crops are those of the two before
+    ],
 )
 def test_the_whole_from_pictures(model, crops, precision, tmp_path, image_folder, tiny_clip_folder, tiny_vit):
     backbone = {"tiny": tiny_clip_folder, "vit": tiny_vit}.get(model, model)

@@ -17,7 +17,7 @@ from ccli.trainers.common.gradient import BEST
 
 FITTED = ("LinearProbe", "TipAdapter", "LPPlusPlus", "GDA")
 TRAINED = ("CLIPAdapter", "TipAdapterF", "TaskRes")
-FEW = ("OPTIM.MAX_EPOCH", 6)  # epochs
+FEW = {name: ("OPTIM.MAX_EPOCH", 6) for name in TRAINED} | {"LPPlusPlus": ("TRAINER.LPPLUSPLUS.STEPS", 20)}
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,7 @@ def bundles(tmp_path_factory):
 
 
 def args(bundle, out, trainer, *opts, **kinds):
-    extra = FEW if trainer in TRAINED else ()
-    return bundle_args(bundle, out, *extra, *opts, trainer=trainer, **kinds)
+    return bundle_args(bundle, out, *FEW.get(trainer, ()), *opts, trainer=trainer, **kinds)
 
 
 def evaluating(run, argv):
