@@ -6,15 +6,15 @@ colours to be small.
 """
 
 import json
-import subprocess
 import sys
 import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from PIL import Image
 
 from benchmarks.console import parser
-from benchmarks.processes import script
+from ccli.cli import run
 from ccli.files.atomic import moved_into_place
 from tests.browser import CHROMIUM, WHY_NOT, Browser
 
@@ -55,9 +55,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         pages = Path(place) / "report.html", Path(place) / "concepts.html"
         for page, words in zip(pages, ([args.output], ["--concepts", args.run])):
-            command = script("report", [*map(str, words), "--to", str(page)])
-            if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
-                return 2
+            with redirect_stdout(None):
+                status = run("report", "report.py", [*map(str, words), "--to", str(page)])
+            if status:
+                return status
         with Browser() as browser:
             browser.open(pages[0], width=WIDTHS[0])
             picture(browser, *ACCURACY, args.folder / "report.png")

@@ -68,7 +68,7 @@ def check(folder, name: str, problem: Problem) -> None:
         assert line == ""
 
 
-@settings(EDGES, max_examples=100)
+@settings(EDGES, max_examples=40)
 @given(name=st.sampled_from(tuple(TRAINERS)), problem=PROBLEMS)
 def test_any_trainer_on_any_problem(tmp_path_factory, name, problem):
     check(tmp_path_factory.mktemp("edge"), name, problem)
