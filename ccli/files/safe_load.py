@@ -45,7 +45,7 @@ def check_archive(content: bytes) -> None:
 def why_refused(error: Exception) -> str:
     """One line: the object that the file holds beside tensors and plain values, or the damage."""
     found = re.search(r"GLOBAL (\S+)", str(error))
-    return f"it holds {found[1]}, which no checkpoint does" if found else first_line(error)[:150]
+    return f"it holds {found[1]}, which no checkpoint does" if found else first_line(error, 150)
 
 
 class _Nothing:

@@ -70,7 +70,7 @@ def head_of(trainer, state: dict[str, torch.Tensor], folder: str | Path, some: t
     except ODD as error:
         raise CcliError(
             f"the checkpoint in {folder} does not fit {trainer.cfg.TRAINER.NAME} and these features "
-            f"({first_line(error)[:100]}); make that run again"
+            f"({first_line(error, 100)}); make that run again"
         ) from error
     return head
 
