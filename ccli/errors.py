@@ -10,15 +10,15 @@ class CcliError(Exception):
     """A problem the user can solve: one line that names the thing and the remedy."""
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LOST = (errno.EIO, errno.ESTALE, errno.EROFS, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH)
 
 
 def of_the_disk(error: BaseException) -> str:
     """What is wrong with a disk or a network file system, and the remedy, in a line; "" where it is something else."""
-    if not isinstance(error, OSError) or error.errno not in (*_FULL, *_LOST):
+    if not isinstance(error, OSError) or error.errno not in (*FULL, *_LOST):
         return ""
-    remedy = "make room" if error.errno in _FULL else "see that the disk is well"
+    remedy = "make room" if error.errno in FULL else "see that the disk is well"
     return f"{error.filename or 'a file'}: {error.strerror or error}; {remedy}, and the same command goes on"
 
 
@@ -60,9 +60,9 @@ def os_errors(what: str, remedy: str = "", kind: type[CcliError] = CcliError) ->
         raise kind(f"{why}; {remedy}" if remedy else why) from error
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    return printable((str(error).strip() or type(error).__name__).splitlines()[0])
+def first_line(error: BaseException, longest: int | None = None) -> str:
+    """The first line of an error's message, at most `longest` characters of it, or its type where it has none."""
+    return printable((str(error).strip() or type(error).__name__).splitlines()[0])[:longest]
 
 
 def printable(text: str) -> str:

@@ -19,16 +19,12 @@ example:
 """
 
 
-def parser(prog: str) -> Parser:
+def main(argv: list[str], prog: str) -> int:
     parser = Parser(prog, __doc__, EXAMPLES)
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="runs of one method on one data set")
     parser.add_argument("cfg", metavar="CFG", help="stem of the yaml")
     parser.add_argument("shots", metavar="SHOTS", type=int, help="training images per class")
-    return parser
-
-
-def main(argv: list[str], prog: str) -> int:
-    args = parser(prog).parse_args(argv)
+    args = parser.parse_args(argv)
     found, problems = find_records(args.folder)
     for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)

@@ -30,7 +30,7 @@ first use. If an address does not answer, the error says what to do by hand. Ter
 """
 
 
-def parser(prog: str) -> Parser:
+def main(argv: list[str], prog: str) -> int:
     names = list(SOURCES)
     lines = "\n  ".join([" ".join(names[:8]), " ".join(names[8:]), "all"])
     parser = Parser(prog, __doc__, EXAMPLES.format(names=lines))
@@ -39,11 +39,7 @@ def parser(prog: str) -> Parser:
     parser.add_argument("--root", default=root, help="folder of the data sets (default: $DATA, or data)")
     parser.add_argument("--check", action="store_true", help="check what is there, download nothing")
     parser.add_argument("--mirror", default="", help="base URL with the files by their names, tried first")
-    return parser
-
-
-def main(argv: list[str], prog: str) -> int:
-    args = parser(prog).parse_args(argv)
+    args = parser.parse_args(argv)
     root = Path(args.root).expanduser()
     if args.mirror and not args.mirror.startswith(("http://", "https://")):
         raise CcliError(f"--mirror {args.mirror}: an address starts with http:// or https://")

@@ -19,7 +19,7 @@ examples:
 """
 
 
-def parser(prog: str) -> Parser:
+def main(argv: list[str], prog: str) -> int:
     parser = Parser(prog, __doc__, EXAMPLES)
     parser.set_defaults(csv=False, reject=0.0, explain=True)
     add = parser.add_argument
@@ -30,16 +30,11 @@ def parser(prog: str) -> Parser:
     add("--top", type=positive, default=1, metavar="K", help="labels that are listed of each picture (default: 1)")
     add("--json", action="store_true", help="one JSON object per line")
     add("--backbone", default="", help="where the run's backbone is now, if it has moved")
-    return parser
-
-
-def main(argv: list[str], prog: str) -> int:
-    parse = parser(prog)
-    args = parse.parse_args(argv)
+    args = parser.parse_args(argv)
     if bool(args.images) == bool(args.name):
-        parse.error("give either IMAGE or --class")
+        parser.error("give either IMAGE or --class")
     if args.against and not args.name:
-        parse.error("argument --against: needs --class")
+        parser.error("argument --against: needs --class")
     run = load(args)
     return explain_class(run, args.name, args.against or "", args.json) if args.name else write_all(run, args)
 

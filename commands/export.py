@@ -11,16 +11,12 @@ example:
 """
 
 
-def parser(prog: str) -> Parser:
+def main(argv: list[str], prog: str) -> int:
     parser = Parser(prog, __doc__, EXAMPLES)
     parser.add_argument("path", metavar="ONNX", help="the file to write")
     parser.add_argument("--model-dir", required=True, metavar="RUN", help="the output folder of a finished run")
     parser.add_argument("--backbone", default="", help="where the run's backbone is now, if it has moved")
-    return parser
-
-
-def main(argv: list[str], prog: str) -> int:
-    args = parser(prog).parse_args(argv)
+    args = parser.parse_args(argv)
     return write_onnx(load(args), args.path)
 
 

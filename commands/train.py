@@ -22,14 +22,10 @@ examples:
 """
 
 
-def parser(prog: str) -> Parser:
+def main(argv: list[str], prog: str) -> int:
     parser = Parser(prog, __doc__, EXAMPLES)
     run.add_arguments(parser)
-    return parser
-
-
-def main(argv: list[str], prog: str) -> int:
-    args = parser(prog).parse_args(argv)
+    args = parser.parse_args(argv)
     threading.excepthook = _report_in_thread
     run.run(args)
     return 0

@@ -21,17 +21,13 @@ examples:
 """
 
 
-def parser(prog: str) -> Parser:
+def main(argv: list[str], prog: str) -> int:
     parser = Parser(prog, __doc__, EXAMPLES)
     parser.add_argument("run", metavar="RUN", help="a run's output folder, or a checkpoint of CoOp")
     parser.add_argument("topk", metavar="TOP", type=positive, nargs="?", help="the same as --top, as in CoOp's script")
     parser.add_argument("--top", type=positive, default=5, help="words for each vector (default: 5)")
     parser.add_argument("--backbone", default="", help="RN50, ViT-B/16 ... (default: the run's)")
-    return parser
-
-
-def main(argv: list[str], prog: str) -> int:
-    args = parser(prog).parse_args(argv)
+    args = parser.parse_args(argv)
     top = args.topk or args.top
     ctx, backbone, names = read_run(Path(args.run).expanduser(), args.backbone)
     from ccli.clip.model import FrozenClip

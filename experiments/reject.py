@@ -11,12 +11,10 @@ images from the saved classifiers. Prints
 The exit status is 1 where CCLI's mean accuracy on the images that it keeps does not rise with every step of P.
 """
 
-import io
 import itertools
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,13 +55,10 @@ def tested(run: Run) -> Tested:
     Raises:
         CcliError: the loaded classifier's labels are not those of the record.
     """
-    from dassl.data.datasets import build_dataset
-
-    from ccli.trainers.common.feature_source import feature_source
+    from ccli.trainers.common.feature_source import build_quietly, feature_source
 
     record, cfg = read_record(run.folder), setup_cfg(arguments(run.argv))
-    with redirect_stdout(io.StringIO()):
-        features = feature_source(cfg, build_dataset(cfg), "cpu").test().features
+    features = feature_source(cfg, build_quietly(cfg), "cpu").test().features
     probabilities = load_run(run.folder).predict_proba(features)
     labels = probabilities.argmax(1)
     differ = int((labels != record["predictions"]).sum())

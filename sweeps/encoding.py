@@ -2,8 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -79,11 +77,10 @@ def _untrainable(runs: Sequence[Run]) -> dict[Path, str]:
 
 def _wanted(call: Run, drawn: dict[tuple, object]):
     """(encoder, paths, views) of one call of train.py; `drawn` keeps the data set, or its error, of the call before."""
-    from dassl.data.datasets import build_dataset
     from dassl.engine import TRAINER_REGISTRY
 
     from ccli.trainers.common.base import FeatureTrainer
-    from ccli.trainers.common.feature_source import ImageSource
+    from ccli.trainers.common.feature_source import ImageSource, build_quietly
 
     cfg = setup_cfg(arguments(call.argv))
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
@@ -94,11 +91,10 @@ def _wanted(call: Run, drawn: dict[tuple, object]):
     key = (str(cfg.DATASET), cfg.SEED)
     if key not in drawn:
         drawn.clear()
-        with redirect_stdout(StringIO()):
-            try:
-                drawn[key] = build_dataset(cfg)
-            except CcliError as error:
-                drawn[key] = error
+        try:
+            drawn[key] = build_quietly(cfg)
+        except CcliError as error:
+            drawn[key] = error
     if isinstance(drawn[key], CcliError):
         raise drawn[key]
     if not issubclass(trainer, FeatureTrainer):

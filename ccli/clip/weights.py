@@ -66,7 +66,7 @@ class NamedWeights:
         import open_clip
 
         try:
-            with _quiet():  # open_clip logs what it raises, too
+            with quiet():  # open_clip logs what it raises, too
                 return open_clip.create_model(self.tokenizer, pretrained=self.pretrained)
         except Exception as error:  # hub, network and file errors come in a dozen types
             raise CcliError(self._why_not(error)) from error
@@ -74,14 +74,15 @@ class NamedWeights:
     def _why_not(self, error: Exception) -> str:
         if Path(self.pretrained).is_file():
             pickled = "weights_only" in str(error).lower()
-            reason = "a TorchScript archive or another pickle" if pickled else _short(error)
+            reason = "a TorchScript archive or another pickle" if pickled else first_line(error, 160)
             return (
                 f"cannot read weights {self.pretrained} for {self.tokenizer}: {reason}; "
                 "give a state_dict (.safetensors or .pt)"
             )
         return (
             f"the weights of {self.tokenizer} ({self.pretrained}) are not on this machine and cannot be downloaded "
-            f"({_short(error)}); fetch them where there is a network and give the backbone as {self.tokenizer}@FILE"
+            f"({first_line(error, 160)}); fetch them where there is a network and give the backbone as "
+            f"{self.tokenizer}@FILE"
         )
 
 
@@ -110,11 +111,11 @@ class FolderWeights:
 
         _ = self.facts  # first, so that they are not those of newer files
         try:
-            with _quiet():  # open_clip warns that it was asked not to load weights
+            with quiet():  # open_clip warns that it was asked not to load weights
                 model = create_model(self.tokenizer, load_weights=False, pretrained_text=False)
             model.load_state_dict(load_state_dict(self.path))
         except Exception as error:
-            raise CcliError(f"cannot read {self.path}: {_short(error)}") from error
+            raise CcliError(f"cannot read {self.path}: {first_line(error, 160)}") from error
         if _stamp([self.path, self.path.parent / _CONFIG]) != self._stamp:
             raise CcliError(f"{self.path} changed while it was read; start again")
         return model
@@ -198,7 +199,7 @@ def _read_config(path: Path) -> dict:
         size = content["model_cfg"]["vision_cfg"]["image_size"]
         return content | {"preprocess_cfg": content.get("preprocess_cfg", {}) | {"size": size}}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CcliError(f"{path}: not an open_clip configuration ({_short(error)})") from error
+        raise CcliError(f"{path}: not an open_clip configuration ({first_line(error, 160)})") from error
 
 
 def _facts(what: str, digest, pre: dict, logit_scale: float) -> ModelFacts:
@@ -225,19 +226,15 @@ def _stored_scale(weights: Path) -> float:
         state = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
         return float(state.get("state_dict", state)["logit_scale"].float().exp())
     except Exception as error:
-        raise CcliError(f"cannot read {weights}: {_short(error)}") from error
+        raise CcliError(f"cannot read {weights}: {first_line(error, 160)}") from error
 
 
 @contextmanager
-def _quiet():
-    """No warnings from open_clip, which writes to the root logger, and from the hub, which tells of every retry."""
+def quiet(level: int = logging.ERROR):
+    """No messages up to a level: open_clip writes them to the root logger, and the hub tells of every retry."""
     before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
+    logging.disable(level)
     try:
         yield
     finally:
         logging.disable(before)
-
-
-def _short(error: Exception) -> str:
-    return first_line(error)[:160]

@@ -156,7 +156,7 @@ def _tensor(path: Path) -> torch.Tensor:
     except FileNotFoundError as error:
         raise CcliError(f"{path} is not there; a Tip-Adapter cache folder holds it") from error
     except Exception as error:
-        raise CcliError(f"{path} is not a plain tensor file and is not read: {first_line(error)[:120]}") from error
+        raise CcliError(f"{path} is not a plain tensor file and is not read: {first_line(error, 120)}") from error
     if not isinstance(value, torch.Tensor):
         raise CcliError(f"{path} holds a {type(value).__name__}, not a tensor")
     return value

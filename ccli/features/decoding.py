@@ -4,6 +4,7 @@ import hashlib
 import io
 import re
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +13,6 @@ from ccli.files.regular import refuse_special
 
 BENCHMARK, PHOTO = "pillow", "photo"  # as the feature store's key has them
 MOST_PIXELS = 2 * 89_478_485  # larger pictures are refused: Pillow's limit for decompression bombs
-ORIENTATION = 0x0112  # the tag of EXIF
 SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of grey with up to 16 bits
 
 Source = str | Path | bytes | BinaryIO
@@ -84,10 +84,11 @@ def _too_large(name: str, pixels: int, limit: int) -> CcliError:
 
 def _as_seen(image):
     """RGB, upright, on white."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     image.load()
-    image = _upright(image)
+    with suppress(Exception):  # damaged EXIF is ignored, as viewers do; its readers raise many types
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode in SIXTEEN_BITS:
         return _eight_bits(image).convert("RGB")
     if not image.has_transparency_data:
@@ -96,20 +97,6 @@ def _as_seen(image):
     canvas = Image.new("RGB", image.size, "white")
     canvas.paste(image.convert("RGB"), mask=image.getchannel("A"))
     return canvas
-
-
-def _upright(image):
-    from PIL.Image import Transpose
-
-    turns = {
-        2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
-    }  # fmt: skip
-    try:
-        turn = turns.get(image.getexif().get(ORIENTATION))
-    except Exception:  # damaged EXIF is ignored, as viewers do; its readers raise many types
-        return image
-    return image if turn is None else image.transpose(turn)
 
 
 def _eight_bits(image):

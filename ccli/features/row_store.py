@@ -11,8 +11,8 @@ import json
 import os
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -185,16 +185,11 @@ class RowStore:
         remedy = "make room or set CCLI_STORE to a folder that can be written"
         return os_errors(f"cannot write features to {self.folder}", remedy, StoreError)
 
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def _lock(self) -> filelock.AcquireReturnProxy:
         """Held by the one process that encodes; the system releases it when that process dies."""
         lock = filelock.FileLock(self.folder / self._lock_name)
         with self._writing():
-            acquire(lock, f"Another process is encoding into {self.folder}; waiting for it")
-        try:
-            yield
-        finally:
-            lock.release()
+            return acquire(lock, f"Another process is encoding into {self.folder}; waiting for it")
 
 
 def _digest(key: str) -> bytes:

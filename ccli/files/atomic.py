@@ -72,17 +72,15 @@ def alone(folder: Path) -> Iterator[None]:
     with os_errors(f"cannot write to {folder}", "choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(os.path.abspath(folder / LOCK), is_singleton=True)  # a process may hold it twice
-        acquire(lock, f"{folder} is being run by another process; waiting for it")
-    try:
+        held = acquire(lock, f"{folder} is being run by another process; waiting for it")
+    with held:
         yield
-    finally:
-        lock.release()
 
 
-def acquire(lock: filelock.BaseFileLock, waiting: str) -> None:
-    """Take a lock; while another process holds it, wait, and say so."""
+def acquire(lock: filelock.BaseFileLock, waiting: str) -> filelock.AcquireReturnProxy:
+    """Take a lock; while another process holds it, wait, and say so. As a context manager it is released."""
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except filelock.Timeout:
         print(waiting, file=sys.stderr)
-        lock.acquire()
+        return lock.acquire()

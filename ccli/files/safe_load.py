@@ -11,21 +11,26 @@ from pathlib import Path
 
 import torch
 
-from ccli.errors import first_line
+from ccli.errors import CcliError, first_line
 
 _FOLDER = 0x10  # a zip entry's attribute: torch's reader would give what happens to be in memory for its content
 
 
-def load_checkpoint(path: Path) -> object:
+def load_checkpoint(path: Path, kind: str = "checkpoint") -> object:
     """What torch.save wrote, on the CPU; inert objects stand for those of `_PICKLED`.
 
     Raises:
-        Exception: of a dozen types; `why_refused` has it in words.
+        CcliError: it is damaged, or holds an object beside tensors and plain values; `kind` names it in the message.
     """
-    content = path.read_bytes()
-    check_archive(content)
-    with torch.serialization.safe_globals(_STAND_INS):
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    try:
+        content = path.read_bytes()
+        check_archive(content)
+        with torch.serialization.safe_globals(_STAND_INS):
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # damage shows itself in a dozen types
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        why = f"it holds {found[1]}, which no checkpoint does" if found else first_line(error, 150)
+        raise CcliError(f"{path} is not a readable {kind}: {why}") from error
 
 
 def check_archive(content: bytes) -> None:
@@ -40,12 +45,6 @@ def check_archive(content: bytes) -> None:
         raise ValueError(f"damaged ({error})") from error
     if bad:
         raise ValueError(f"damaged ({bad} is not as it was written)")
-
-
-def why_refused(error: Exception) -> str:
-    """One line: the object that the file holds beside tensors and plain values, or the damage."""
-    found = re.search(r"GLOBAL (\S+)", str(error))
-    return f"it holds {found[1]}, which no checkpoint does" if found else first_line(error)[:150]
 
 
 class _Nothing:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import torch
 from msgspec import Meta, Struct, convert
 
+from ccli.features.encoder import ImageSpec
 from ccli.files.sealed_json import in_words
 
 Count = Annotated[int, Meta(ge=0)]
@@ -14,17 +15,6 @@ Number = Annotated[float, Meta(gt=1e-6, lt=1e6)]
 class CalibrationFields(Struct, kw_only=True):
     temperature: Number
     fitted_on: str
-
-
-class ImageFields(Struct, kw_only=True):
-    """Of `ccli.features.image_encoder.ImageSpec`."""
-
-    backbone: str
-    weights: str
-    precision: str
-    crops: Count
-    crop: tuple[Number, Number]
-    decoding: str
 
 
 class ConceptFields(Struct, kw_only=True):
@@ -55,7 +45,7 @@ class ClassifierFields(Struct, kw_only=True):
     calibration: CalibrationFields
     templates: list[str]
     vocabulary: dict[str, Any] | None
-    images: ImageFields | None
+    images: ImageSpec | None
     concepts: ConceptFields | None = None
     examples: ExampleFields | None = None
 

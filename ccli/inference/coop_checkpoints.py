@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ccli.errors import CcliError
-from ccli.files.safe_load import load_checkpoint, why_refused
+from ccli.files.safe_load import load_checkpoint
 
 FOLDER = "prompt_learner"
 BEST = "model-best.pth.tar"
@@ -39,10 +39,7 @@ def read_context(place: str | Path, epoch: int | None = None) -> CoopContext:
         CcliError: there is no such checkpoint (the files in the folder are listed), or the file is not one of CoOp's.
     """
     path = find_checkpoint(Path(place).expanduser(), epoch)
-    try:
-        content = load_checkpoint(path)
-    except Exception as error:  # damage shows itself in a dozen types
-        raise CcliError(f"{path} is not a readable CoOp checkpoint: {why_refused(error)}") from error
+    content = load_checkpoint(path, "CoOp checkpoint")
     state = content.get("state_dict") if isinstance(content, dict) else None
     ctx = state.get("ctx") if isinstance(state, dict) else None
     if not isinstance(ctx, torch.Tensor) or ctx.ndim not in (2, 3) or not ctx.is_floating_point():

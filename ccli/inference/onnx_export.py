@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from ccli import __version__
 from ccli.clip.model import FrozenClip
+from ccli.clip.weights import quiet
 from ccli.errors import CcliError, first_line, os_errors
 from ccli.features.crops import normalised
 from ccli.features.encoder import encoder_of
@@ -154,7 +155,7 @@ def _write(module: nn.Module, example: torch.Tensor, name: str, metadata: dict[s
             )  # fmt: skip
     except torch.onnx.OnnxExporterError as error:
         part, remedy = ("image tower", "; export it without the tower") if name == "pixels" else ("head", "")
-        why = f"this {part} cannot be exported ({_short(error.__cause__ or error)}){remedy}"
+        why = f"this {part} cannot be exported ({first_line(error.__cause__ or error, 160)}){remedy}"
         raise CcliError(f"torch finds no form in ONNX: {why}") from error
     for node in program.model.graph:
         node.metadata_props.clear()  # lines of source, with the places of files on this machine
@@ -197,7 +198,7 @@ def _run(path: Path, batches: list[torch.Tensor]) -> Iterator[list[torch.Tensor]
         for batch in batches:
             yield [torch.from_numpy(x) for x in session.run(["logits", "probabilities"], {name: batch.numpy()})]
     except Exception as error:  # onnxruntime has a dozen types of its own
-        raise CcliError(f"{path.name} was not written: onnxruntime cannot run it ({_short(error)})") from error
+        raise CcliError(f"{path.name} was not written: onnxruntime cannot run it ({first_line(error, 160)})") from error
 
 
 def _metadata(classifier: Classifier, name: str) -> dict[str, str]:
@@ -250,15 +251,7 @@ def _refuse_without_packages() -> None:
 @contextmanager
 def _quiet():
     """Nothing of what the exporter has to say of its own workings."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-def _short(error: BaseException) -> str:
-    return first_line(error)[:160]
+    silent = io.StringIO()
+    with quiet(logging.WARNING), warnings.catch_warnings(), redirect_stdout(silent), redirect_stderr(silent):
+        warnings.simplefilter("ignore")
+        yield

@@ -82,7 +82,7 @@ def load_run(folder: str | Path, device: str | torch.device = "cpu", backbone: s
     try:
         return _built(facts, tensors, device, backbone)
     except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
-        why = f"{type(error).__name__}: {first_line(error)[:100]}"
+        why = f"{type(error).__name__}: {first_line(error, 100)}"
         raise CcliError(f"{folder / FACTS} is damaged ({why}); make the run again") from error
 
 
@@ -130,7 +130,7 @@ def _read_facts(path: Path) -> dict[str, Any]:
             facts = read_sealed(path)
         version = facts["version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise CcliError(f"{path} is damaged ({first_line(error)[:100]}); make the run again") from error
+        raise CcliError(f"{path} is damaged ({first_line(error, 100)}); make the run again") from error
     if version != VERSION:
         raise CcliError(f"{path} has version {version!r}, this code reads version {VERSION}; make the run again")
     return facts
@@ -148,7 +148,7 @@ def _read_tensors(path: Path, facts: dict[str, Any]) -> dict[str, torch.Tensor]:
     try:
         return load(content)
     except SafetensorError as error:
-        raise CcliError(f"{path} is damaged ({first_line(error)[:100]}); make the run again") from error
+        raise CcliError(f"{path} is damaged ({first_line(error, 100)}); make the run again") from error
 
 
 def _built(facts: dict[str, Any], tensors: dict[str, torch.Tensor], device, backbone: str) -> Classifier:

@@ -85,7 +85,7 @@ def read_record(folder_or_file: str | Path) -> dict[str, Any]:
         try:
             record = read_sealed(path)
         except ValueError as error:
-            raise CcliError(f"{path} is damaged ({first_line(error)[:100]}); {remedy}") from error
+            raise CcliError(f"{path} is damaged ({first_line(error, 100)}); {remedy}") from error
     if problem := record_problem(record):
         raise CcliError(f"{path} {problem}; {remedy}")
     record.pop(FIELD, None)

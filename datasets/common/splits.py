@@ -36,7 +36,7 @@ def read_split(path: str | Path) -> Pools:
         return pools
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CcliError(
-            f"{path} is not a split file ({type(error).__name__}: {first_line(error)[:300]}); expected train, val and "
+            f"{path} is not a split file ({type(error).__name__}: {first_line(error, 300)}); expected train, val and "
             "test with [path, label, class name] entries"
         ) from error
 

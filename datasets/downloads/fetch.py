@@ -1,6 +1,5 @@
 """One file from one of its addresses: resumed where it stopped, checked before it gets its name."""
 
-import errno
 import hashlib
 import os
 import shutil
@@ -13,12 +12,11 @@ from pathlib import Path
 import msgspec
 from tqdm import tqdm
 
-from ccli.errors import CcliError, first_line, os_errors
+from ccli.errors import FULL, CcliError, first_line, os_errors
 
 RETRIES = 3  # how often one call resumes after a broken connection
 RESTARTS = 3  # how often it starts again where the server cannot resume
 TIMEOUT = (20.0, 60.0)  # seconds to connect, and between bytes
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 PAGE = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--", b"<script", b"<error")
 

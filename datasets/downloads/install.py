@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import filelock
@@ -25,6 +24,7 @@ from ccli.datasets.downloads.sources import (
     is_done,
 )
 from ccli.errors import CcliError, nearest
+from ccli.files.atomic import acquire
 
 
 def source_of(name: str) -> Source:
@@ -51,7 +51,8 @@ def install(name: str, root: Path, mirror: str = "") -> None:
     folder = root.expanduser().absolute() / source.folder
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
+        lock = filelock.FileLock(folder / ".download.lock")
+        with acquire(lock, f"another download into {folder} is running; waiting for it"):
             skipped = [step for step in source.steps if not _do(step, folder, name, mirror)]
             for step in skipped if incomplete(name, folder) else ():  # a list of images was downloaded since
                 _do(step, folder, name, mirror)
@@ -64,16 +65,6 @@ def install(name: str, root: Path, mirror: str = "") -> None:
         )
     names = [name for step in source.steps for name in step.names]
     print(f"{name}: {', '.join(names)} in place in {folder}; {check} counts")
-
-
-def _locked(folder: Path) -> filelock.AcquireReturnProxy:
-    """A lock that is held: two calls for one data set run one after another. As a context manager it is released."""
-    lock = filelock.FileLock(folder / ".download.lock")
-    try:
-        return lock.acquire(timeout=0)
-    except filelock.Timeout:
-        print(f"another download into {folder} is running; waiting for it", file=sys.stderr)
-        return lock.acquire()
 
 
 def _do(step: Step, folder: Path, name: str, mirror: str) -> bool:

@@ -79,15 +79,13 @@ def harmless(content: Opened, archive: Path | str) -> Iterator[Member]:
         CcliError: a name that leads out, a link, a device, an encrypted file. Links that stay inside are refused too:
             no data set needs them, and chains of such links have led out in spite of every rule that allowed some.
     """
-    entries = content if isinstance(content, tarfile.TarFile) else content.infolist()
-    for entry in entries:
-        name = entry.name if isinstance(entry, tarfile.TarInfo) else entry.orig_filename
-        wrong = _bad_name(name) or (_bad_tar(entry) if isinstance(entry, tarfile.TarInfo) else _bad_zip(entry))
-        if wrong:
+    is_tar = isinstance(content, tarfile.TarFile)
+    for entry in content if is_tar else content.infolist():
+        name = entry.name if is_tar else entry.orig_filename
+        if wrong := _bad_name(name) or (_bad_tar(entry) if is_tar else _bad_zip(entry)):
             raise CcliError(f"{archive} is refused, nothing of it is unpacked: {name!r} in it {wrong}")
-        if not (entry.isdir() if isinstance(entry, tarfile.TarInfo) else entry.is_dir()):
-            size = entry.size if isinstance(entry, tarfile.TarInfo) else entry.file_size
-            yield Member(PurePosixPath(name).parts, size, entry)
+        if not (entry.isdir() if is_tar else entry.is_dir()):
+            yield Member(PurePosixPath(name).parts, entry.size if is_tar else entry.file_size, entry)
 
 
 def _bad_name(name: str) -> str:

@@ -71,28 +71,19 @@ def prepare() -> None:
         importlib.import_module(name)
     setup_cfg(arguments([]))  # imports every trainer and data set
     torch.set_num_threads(1)
-    clock = base.FeatureTrainer._clock
-
-    def reporting_clock(self, phase: str):
-        _report(phase)
-        return clock(self, phase)
-
-    base.FeatureTrainer._clock = reporting_clock
+    _reporting(base.FeatureTrainer, "_clock")
     _reporting(base.FeatureTrainer, "before_epoch", "fit")
     _reporting(base.FeatureTrainer, "save_model", "checkpoint")
     _reporting(base, "write_classifier", "classifier")
     _reporting(base, "write_record", "record")
 
 
-def _report(phase: str) -> None:
-    PRESENT[0] = PHASES.index(phase)
-
-
-def _reporting(owner: object, name: str, phase: str) -> None:
+def _reporting(owner: object, name: str, phase: str = "") -> None:
+    """Report a phase, or else the one that a method is given as its argument, at each call of a function."""
     function = getattr(owner, name)
 
     def reporting(*args, **kwargs):
-        _report(phase)
+        PRESENT[0] = PHASES.index(phase or args[1])
         return function(*args, **kwargs)
 
     setattr(owner, name, reporting)

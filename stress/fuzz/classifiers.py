@@ -30,11 +30,6 @@ TYPES = (torch.float16, torch.float64, torch.int8, torch.int64, torch.bool, torc
 NUMBERS = (0, -1, 3, 1e30, float("nan"), float("inf"), 10**9, -(10**12))
 
 
-def small_task(folder: Path) -> FewShotTask:
-    np.savez(folder / "task.npz", **small_arrays())
-    return read_bundle(folder / "task.npz")
-
-
 def heads(task: FewShotTask) -> dict[str, nn.Module]:
     """One of each module of ccli.methods that a run can leave."""
     f, labels, text = task.train.features, task.train.labels, task.text_features
@@ -69,7 +64,8 @@ class ClassifierReader(Target):
 
     def __init__(self, folder: Path):
         super().__init__(folder)
-        task, self.good = small_task(folder), []
+        np.savez(folder / "task.npz", **small_arrays())
+        task, self.good = read_bundle(folder / "task.npz"), []
         for name, head in heads(task).items():
             save(classifier(name, head, task), folder / "good")
             facts, tensors = (folder / "good" / FACTS).read_bytes(), (folder / "good" / TENSORS).read_bytes()

@@ -407,7 +407,7 @@ def test_two_calls_come_one_after_another(monkeypatch, server, pack, tmp_path, c
             fcntl.flock(lock, fcntl.LOCK_UN)
 
         fcntl.flock(lock, fcntl.LOCK_EX)
-        monkeypatch.setattr(install, "print", say_and_release, raising=False)  # its first words are that it waits
+        monkeypatch.setattr("ccli.files.atomic.print", say_and_release, raising=False)  # it waits, and says so first
         main("eurosat", "--root", tmp_path, "--mirror", server.url)
     assert "another download into" in capsys.readouterr().err
 

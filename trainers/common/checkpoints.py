@@ -10,7 +10,7 @@ import torch
 
 from ccli.errors import CcliError, first_line
 from ccli.files.atomic import write_whole
-from ccli.files.safe_load import load_checkpoint, why_refused
+from ccli.files.safe_load import load_checkpoint
 from ccli.files.sealed_json import read_sealed, sealed
 from ccli.results.identity import RUN, Difference, FolderState, State, differing_options, folder_state
 from ccli.results.records import RECORD, fingerprint, is_done, leaves, read_record
@@ -31,10 +31,7 @@ def read_checkpoint(folder: Path, epoch: int | None = None) -> dict[str, torch.T
         path = folder / Path(_pointed(folder)).name  # never a path out of the folder
     if not path.is_file():
         raise CcliError(f"no checkpoint {path}; --model-dir wants the output folder of a finished run")
-    try:
-        content = load_checkpoint(path)
-    except Exception as error:
-        raise CcliError(f"{path} is not a readable checkpoint: {why_refused(error)}") from error
+    content = load_checkpoint(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(x, torch.Tensor) for x in state.values()):
         raise CcliError(f"{path} is not a readable checkpoint: its state_dict is not a dict of tensors")
@@ -70,7 +67,7 @@ def head_of(trainer, state: dict[str, torch.Tensor], folder: str | Path, some: t
     except ODD as error:
         raise CcliError(
             f"the checkpoint in {folder} does not fit {trainer.cfg.TRAINER.NAME} and these features "
-            f"({first_line(error)[:100]}); make that run again"
+            f"({first_line(error, 100)}); make that run again"
         ) from error
     return head
 

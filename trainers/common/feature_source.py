@@ -37,9 +37,13 @@ def are_its_images(cfg, record: dict, trained: bool = True) -> bool:
     """Whether a folder of pictures holds those of a record. Images of other data sets are not looked at, for speed."""
     if not picture_folder(cfg) or (trained and cfg.SEED < 0):
         return True
-    with redirect_stdout(io.StringIO()):  # what it says of the folder was said
-        dataset = build_dataset(cfg)
-    return record.get("images") == stamp_of_images(dataset, cfg, trained)
+    return record.get("images") == stamp_of_images(build_quietly(cfg), cfg, trained)
+
+
+def build_quietly(cfg):
+    """A run's data set, without the lines that it prints about its folder."""
+    with redirect_stdout(io.StringIO()):
+        return build_dataset(cfg)
 
 
 def check_has_text(bundle: str, trainer: str) -> None:

@@ -136,7 +136,7 @@ def _read_best(path: Path) -> tuple[int, int, dict[str, torch.Tensor]]:
     except FileNotFoundError:
         why = f"{path}, which holds the best epoch, is missing"
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
-        why = f"{path} is damaged ({first_line(error)[:100]})"
+        why = f"{path} is damaged ({first_line(error, 100)})"
     raise CcliError(f"cannot go on: {why}; remove {path.parent.parent} to start again")
 
 

@@ -43,6 +43,15 @@ def named(records: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]
     return [(names[row], record) for row, record in zip(rows, records)]
 
 
+def _trained(records: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The runs of each method, without evaluations of finished ones."""
+    runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for name, record in named(records):
+        if not is_evaluation(record):
+            runs[name].append(record)
+    return runs
+
+
 def overview(records: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     """What the page is about: (what, values)."""
 
@@ -61,10 +70,7 @@ def overview(records: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
 
 def times(records: Sequence[dict[str, Any]]) -> Grid:
     """Mean seconds of each phase for each method; evaluations of finished runs have no fit and are left out."""
-    runs: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for name, record in named(records):
-        if not is_evaluation(record):
-            runs[name].append(record["seconds"])
+    runs = {name: [record["seconds"] for record in several] for name, several in _trained(records).items()}
     found = {phase for several in runs.values() for seconds in several for phase in seconds}
     phases = [*(p for p in PHASES if p in found), *sorted(found.difference(PHASES))]
     lines = []
@@ -76,12 +82,8 @@ def times(records: Sequence[dict[str, Any]]) -> Grid:
 
 def hyper_parameters(records: Sequence[dict[str, Any]]) -> list[Grid]:
     """For each method, what each of its runs chose, and on what."""
-    runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for name, record in named(records):
-        if not is_evaluation(record):
-            runs[name].append(record)
     grids = []
-    for name, several in runs.items():
+    for name, several in _trained(records).items():
         keys = list(dict.fromkeys(key for record in several for key in record["hyper_parameters"]))
         several = sorted(several, key=lambda r: (r["dataset"], r["shots"] < 0, r["shots"], r["seed"]))
         lines = [
