@@ -20,6 +20,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("MPLCONFIGDIR", str(Path("~/.cache/matplotlib").expanduser()))  # not built again for each test
 
 
+LONGEST = (  # they start first, so that two processes end together
+    "test_sweep", "test_onnx_export", "test_chaos", "test_determinism", "test_supply_chain", "test_folder_sweep",
+    "test_sweep_all", "test_baselines", "test_benchmarks", "test_finite", "test_report", "test_no_code_from_data",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: k for k, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _cache_of_the_session(tmp_path_factory):
     """For fixtures that several tests share."""
