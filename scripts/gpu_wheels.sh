@@ -8,7 +8,7 @@
 # and matplotlib, because the check exports and draws nothing. scipy and scikit-learn are 44 of the 56 MB.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-needed=(open-clip-torch ftfy wcwidth regex tqdm safetensors pyyaml yacs msgspec tabulate scikit-learn scipy joblib narwhals
+needed=(open-clip-torch ftfy wcwidth regex tqdm safetensors pyyaml yacs msgspec tabulate scikit-learn scipy joblib cloudpickle narwhals
     threadpoolctl tensorboard absl-py protobuf packaging)
 python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 pins=()
