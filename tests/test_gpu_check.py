@@ -13,9 +13,11 @@ from helpers import ROOT
 sys.path.append(str(ROOT / "scripts"))
 
 from gpu_check.figures import Deadline, Figures
-from gpu_check.page import write_page
+from gpu_check.page import PAGE
 from gpu_check.runner import REPORT, Step, apart, run_steps
 from gpu_check.wheels import missing
+
+REPORT_OF_NOTHING = {"miniature": True, "machine": {"device": "none"}, "budget": 20}
 
 
 def test_every_step_has_figures_in_miniature_and_none_fails(tmp_path):
@@ -41,7 +43,7 @@ def test_every_step_has_figures_in_miniature_and_none_fails(tmp_path):
 
 def carried(*steps: Step, out: Path, budget: float = 100) -> dict:
     """The report of steps whose functions take the figures alone."""
-    report = {"miniature": True, "machine": {"device": "none"}, "budget": budget}
+    report = REPORT_OF_NOTHING | {"budget": budget}
     run_steps(steps, lambda step, deadline, figures: step.run(figures), report, out, budget)
     assert json.loads((out / REPORT).read_text()) == report
     return report
@@ -62,7 +64,7 @@ def test_a_failing_step_loses_nothing(tmp_path):
     assert first["status"] == "failed" and first["errors"] == ["the step: ValueError: the last line"]
     assert [figure["name"] for figure in first["figures"]] == ["found before"]
     assert second["status"] == "done" and second["figures"][0]["met"] is True
-    page = write_page(report, tmp_path).read_text()
+    page = (tmp_path / PAGE).read_text()
     assert "found before" in page and "ValueError: the last line" in page and ">= 2: met" in page
 
 
@@ -70,13 +72,15 @@ def test_a_step_beyond_the_budget_is_skipped_and_said_so(tmp_path):
     report = carried(Step("x", "good", good, 50), Step("y", "late", good, 50), out=tmp_path, budget=9)
     assert [step["status"] for step in report["steps"]] == ["skipped", "skipped"]
     assert "of the budget are left" in report["steps"][1]["errors"][0]
-    assert "2 skipped" in write_page(report, tmp_path).read_text()
+    assert "2 skipped" in (tmp_path / PAGE).read_text()
 
 
 def test_a_step_is_given_what_is_left_of_the_budget(tmp_path):
     given = []
     step = Step("x", "good", good, 50)
-    run_steps([step], lambda _, deadline, figures: given.append(deadline.left()), {"machine": {}}, tmp_path, 20)
+    run_steps(
+        [step], lambda _, deadline, figures: given.append(deadline.left()), REPORT_OF_NOTHING.copy(), tmp_path, 20
+    )
     assert 15 < given[0] <= 20
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpu_check.figures import Deadline, Figures, last_line
-from gpu_check.page import write_page
+from gpu_check.page import PAGE
 from gpu_check.runner import REPORT, Step, apart, in_process, run_steps
 
 BUDGET = 480  # seconds
@@ -25,7 +25,7 @@ def steps() -> list[Step]:
         Step("d", "A training step of CoOp", prompts.run, 45),
         Step("e_one", "CCLI at ImageNet's size", training.ccli_at_full_size, 60),
         Step("c", "Images per second", encoding.run, 75),
-        Step("g", "Several processes on one GPU", sweeping.jobs, 60),
+        Step("g", "Several processes on one GPU", sweeping.jobs, 75),
         Step("e", "The paper's grid of CCLI", sweeping.paper_grid, 320),
         Step("b_large", "All trainers on a bundle of ImageNet's size, GPU against CPU", training.on_large_bundle, 120),
     ]
@@ -65,7 +65,8 @@ def check(args: argparse.Namespace) -> int:
     """All steps: on a GPU each in a process of its own, in miniature in this one."""
     import torch
 
-    from gpu_check.setting import Setting, machine
+    from gpu_check.machine import machine
+    from gpu_check.setting import Setting
 
     if not (args.cpu or torch.cuda.is_available()):
         print("error: there is no CUDA device here; --cpu runs the check in miniature", file=sys.stderr)
@@ -87,8 +88,11 @@ def check(args: argparse.Namespace) -> int:
         facts = {"device": last_line(error)}
     report = {"miniature": args.cpu, "machine": facts, "budget": args.budget}
     chosen = [step for step in steps() if not args.only or step.key in args.only]
+    if args.only and len(chosen) < len(set(args.only)):
+        print(f"error: --only takes {' '.join(step.key for step in steps())}", file=sys.stderr)
+        return 2
     report = run_steps(chosen, carry, report, args.out, args.budget)
-    print(write_page(report, args.out), args.out / REPORT, sep="\n")
+    print(args.out / PAGE, args.out / REPORT, sep="\n")
     return 0 if all(step["status"] == "done" for step in report["steps"]) else 1
 
 

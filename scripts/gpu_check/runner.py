@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpu_check.figures import Deadline, Figures, read_json, write_json
+from gpu_check.page import write_page
 
 REPORT = "gpu_check.json"
 LEAST = 10  # seconds: a step is not started with less
@@ -43,6 +44,7 @@ def run_steps(steps: Sequence[Step], carry: Carry, report: dict, out: Path, budg
         report["steps"].append(entry | _outcome(step, carry, deadline.left(), out / f"step_{step.key}.json"))
         report["seconds"] = round(budget - deadline.left(), 1)
         write_json(out / REPORT, report)
+        write_page(report, out)
     return report
 
 

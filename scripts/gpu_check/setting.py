@@ -1,7 +1,6 @@
 """Where the steps run and how large they are; time and memory on a GPU or a CPU."""
 
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from typing import Any, TextIO, TypeVar
 import torch
 
 from ccli import cli
-from ccli.results.records import versions
 from ccli.sweeps.execute import execute
 from ccli.sweeps.plan import Grid, Run, runs_of
 from gpu_check.figures import Deadline
@@ -141,18 +139,3 @@ def carry_out(run: Run) -> None:
     for outcome in execute(run):
         if outcome.error:
             raise RuntimeError(outcome.error)
-
-
-def machine(miniature: bool) -> dict:
-    """The card, the driver and versions."""
-    found = {**versions(), "cores": len(os.sched_getaffinity(0)), "system": platform.platform()}
-    if miniature:
-        return {"device": "cpu", **found}
-    card = torch.cuda.get_device_properties(0)
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        driver = subprocess.run(query, capture_output=True, text=True, timeout=20).stdout.strip().splitlines()[0]
-    except (OSError, IndexError, subprocess.TimeoutExpired):
-        driver = "unknown"
-    memory = f"{card.total_memory / 1e9:.0f} GB"
-    return {"device": card.name, "memory": memory, "driver": driver, "cuda": torch.version.cuda, **found}
