@@ -17,6 +17,8 @@ from gpu_check.page import PAGE
 from gpu_check.runner import REPORT, Step, apart, run_steps
 from gpu_check.wheels import missing
 
+SCRIPTS = sys.path.pop()  # it has a folder that is called ccli
+
 REPORT_OF_NOTHING = {"miniature": True, "machine": {"device": "none"}, "budget": 20}
 
 
@@ -100,7 +102,7 @@ Figures(Path({path!r})).add("one", 1)
 )
 def test_figures_of_a_process_of_its_own_are_kept_whatever_becomes_of_it(tmp_path, then, error, match):
     path = tmp_path / "step.json"
-    code = CHILD.format(scripts=str(ROOT / "scripts"), path=str(path), then=then)
+    code = CHILD.format(scripts=SCRIPTS, path=str(path), then=then)
     figures, start = Figures(path), time.monotonic()
     command = [sys.executable, "-c", code]
     if error is None:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import time
+import traceback
 from pathlib import Path
 
 
@@ -50,7 +51,8 @@ class Figures:
         self._write()
 
     def fail(self, name: str, error: BaseException) -> None:
-        """Keep the last line of an error; the step goes on."""
+        """Keep the last line of an error; the step goes on. Its traceback goes to stderr."""
+        traceback.print_exception(error)
         self.errors.append(f"{name}: {last_line(error)}")
         self._write()
 

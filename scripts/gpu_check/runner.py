@@ -87,7 +87,8 @@ def apart(command: Sequence[str], deadline: Deadline, figures: Figures, log: Pat
     if status is None:
         raise TimeoutError("its time was over; the figures are those until then")
     if status:
-        raise RuntimeError(f"its process ended with status {status}; see {log.name}")
+        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no message"]
+        raise RuntimeError(f"its process ended with status {status}: {said[-1]}")
 
 
 def _end_group(process: subprocess.Popen) -> None:

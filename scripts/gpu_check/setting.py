@@ -15,6 +15,7 @@ from typing import Any, TextIO, TypeVar
 import torch
 
 from ccli import cli
+from ccli.results.records import FAILURE
 from ccli.sweeps.execute import execute
 from ccli.sweeps.plan import Grid, Run, runs_of
 from gpu_check.figures import Deadline
@@ -107,7 +108,9 @@ class Setting:
                 with redirect_stdout(stdout), redirect_stderr(stderr):
                     status = cli.main(list(words))
         if status:
-            raise RuntimeError((log.read_text(encoding="utf-8").strip().splitlines() or ["no message"])[-1])
+            said = log.read_text(encoding="utf-8")
+            print(said, file=sys.stderr)
+            raise RuntimeError((said.strip().splitlines() or ["no message"])[-1])
         return out.read_text(encoding="utf-8")
 
     def _process(self, words: Sequence[str], stdout: TextIO, stderr: TextIO) -> int:
@@ -138,4 +141,6 @@ def carry_out(run: Run) -> None:
     """Train and test, in this process. Raises RuntimeError with the reason where that fails."""
     for outcome in execute(run):
         if outcome.error:
+            if outcome.traced:
+                print((outcome.folder / FAILURE).read_text(encoding="utf-8"), file=sys.stderr)
             raise RuntimeError(outcome.error)
