@@ -7,7 +7,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
-"$python" - 2>/dev/null <<'PY' || { echo "error: PYTHON must be Python 3.11 or newer with torch 2.6 or newer" >&2; exit 2; }
+"$python" - 2>/dev/null <<'PY' || { echo "error: Python 3.11 with torch 2.6, or newer, is needed" >&2; exit 2; }
 import sys
 from importlib.metadata import version
 torch = tuple(int(part) for part in version("torch").split(".")[:2])
