@@ -31,9 +31,9 @@ class AtFullLength(nn.Module):
         tower = clip.text_tower
         length, m = tower.context_length, fast.ctx.shape[-2]
         prompts = lay_out(clip.tokenize, names, [0] * m, position, length)
-        self.tower, self.eot, self.scale = (tower,), prompts.eot, fast.logit_scale
-        self.embeddings = tower.embed(F.pad(prompts.tokens, (0, length - prompts.tokens.shape[1])))
-        self.places = torch.arange(len(names))[:, None], prompts.slots
+        self.tower, self.eot, self.scale = (tower,), prompts.eot.to(clip.device), fast.logit_scale
+        self.embeddings = tower.embed(F.pad(prompts.tokens, (0, length - prompts.tokens.shape[1])).to(clip.device))
+        self.places = torch.arange(len(names), device=clip.device)[:, None], prompts.slots.to(clip.device)
         self.ctx = nn.Parameter(fast.ctx.detach().clone())
 
     def forward(self, f: torch.Tensor) -> torch.Tensor:
@@ -42,20 +42,27 @@ class AtFullLength(nn.Module):
         return self.scale * f @ F.normalize(text, dim=-1).T
 
 
+def random_batch(clip: FrozenClip, classes: int) -> dict[str, torch.Tensor]:
+    """32 random images with labels, on the model's device."""
+    width = clip.text_tower.read_off(torch.zeros(1, clip.text_tower.width, device=clip.device)).shape[1]
+    images = F.normalize(torch.randn(32, width, generator=torch.Generator().manual_seed(2)), dim=-1)
+    return {"img": images.to(clip.device), "label": torch.arange(32, device=clip.device) % classes}
+
+
+def one_step(model: nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of a training step, and the context's gradient; a GPU is waited for."""
+    logits = step(model, batch, torch.optim.SGD(model.parameters(), lr=0.002, momentum=0.9))[1]
+    if logits.is_cuda:
+        torch.cuda.synchronize()
+    return logits.detach(), model.ctx.grad.clone()
+
+
 def measure(clip: FrozenClip, names: list[str], position: str, specific: bool, repeats: int) -> list[float]:
     """Seconds of a step at full length and of one as it is done, and the differences of logits and gradients."""
     tower = clip.text_tower
     fast = build(tower, clip.tokenize, names, 100.0, class_specific=specific, position=position, seed=1)
-    width = tower.read_off(torch.zeros(1, tower.width)).shape[1]
-    images = F.normalize(torch.randn(32, width, generator=torch.Generator().manual_seed(2)), dim=-1)
-    batch = {"img": images, "label": torch.arange(32) % len(names)}
-
-    def one_step(model: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = step(model, batch, torch.optim.SGD(model.parameters(), lr=0.002, momentum=0.9))[1]
-        return logits.detach(), model.ctx.grad.clone()
-
-    slow = AtFullLength(fast, clip, names, position)
-    seconds, found = fastest(repeats, [lambda: one_step(slow), lambda: one_step(fast)])
+    batch, slow = random_batch(clip, len(names)), AtFullLength(fast, clip, names, position)
+    seconds, found = fastest(repeats, [lambda: one_step(slow, batch), lambda: one_step(fast, batch)])
     (logits, gradient), (fast_logits, fast_gradient) = found
     apart = float((logits - fast_logits).abs().max() / logits.abs().max())
     return [*seconds, apart, float((gradient - fast_gradient).norm() / gradient.norm())]
