@@ -5,6 +5,7 @@ FOLDER/concepts.png: the pages in Chromium with some of their filters set, cut t
 colours to be small.
 """
 
+import io
 import json
 import sys
 import tempfile
@@ -55,7 +56,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         pages = Path(place) / "report.html", Path(place) / "concepts.html"
         for page, words in zip(pages, ([args.output], ["--concepts", args.run])):
-            with redirect_stdout(None):
+            with redirect_stdout(io.StringIO()):
                 status = run("report", "report.py", [*map(str, words), "--to", str(page)])
             if status:
                 return status
