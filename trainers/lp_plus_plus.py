@@ -5,7 +5,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from ccli.features.task import FewShotTask
 from ccli.fitting import selection
-from ccli.fitting.training import correct
+from ccli.fitting.training import count_correct
 from ccli.methods import lp_plus_plus
 from ccli.results.methods import METHODS
 from ccli.trainers.common.base import FeatureTrainer, options
@@ -28,9 +28,10 @@ class LPPlusPlus(FeatureTrainer):
         for task, split in selection.splits(how, self.task, self.cfg.SEED):
 
             def watch(step: int, head: torch.nn.Module, split=split) -> None:
-                counts[step] += correct(head, split)
+                counts[step] = counts[step] + count_correct(head, split)
 
             lp_plus_plus.fit(task, steps, watch)
+        counts = torch.stack(counts).tolist() if how in selection.HELD_OUT else []
         if any(counts):
             steps = 1 + counts.index(max(counts))
             self.head.load_state_dict(lp_plus_plus.fit(self.task, steps).state_dict())

@@ -63,12 +63,12 @@ class FrozenClip:
 
         Tokens beyond the greatest of the `text_lengths` are cut off; they follow all end tokens and change no feature.
         """
-        tokens = self.tokenize(texts).to(self.device)
+        tokens = self.tokenize(texts)
         with torch.inference_mode():
             if not is_clips_own(self.model):
-                return self.model.encode_text(tokens).float()
-            cut = max(_rounded_lengths(tokens), default=1)
-            return self.text_tower(self.text_tower.embed(tokens[:, :cut]), tokens.argmax(-1)).float()
+                return self.model.encode_text(tokens.to(self.device)).float()
+            tokens = tokens[:, : max(_rounded_lengths(tokens), default=1)].to(self.device)
+            return self.text_tower(self.text_tower.embed(tokens), tokens.argmax(-1)).float()
 
     def text_lengths(self, texts: list[str]) -> list[int]:
         """The number of tokens that `encode_text` keeps of each text alone, start and end included."""
@@ -106,6 +106,8 @@ class FrozenClip:
         with torch.inference_mode(False):
             model = self._weights.model.eval().requires_grad_(False)
             model.visual = fuse_batchnorm(model.visual)  # in float32, whatever the precision
+            if self.device.type == "cuda" and self.precision == "fp32":
+                torch.backends.cudnn.allow_tf32 = False  # convolutions in fewer bits, which is the default
             return model.to(self.device, PRECISIONS[self.precision])
 
     @cached_property

@@ -30,7 +30,8 @@ class Similarity(nn.Module):
         s = features @ concepts.T
         deviation = s.std(0, correction=0).clamp_min(1e-6)
         self.register_buffer("concepts", concepts.clone())
-        self.register_buffer("beta", torch.tensor(float(beta if self.affinity else 0)))  # 0: not an affinity
+        beta = float(beta if self.affinity else 0)  # 0: not an affinity
+        self.register_buffer("beta", torch.tensor(beta, device=concepts.device))
         self.register_buffer("mean", s.mean(0) if kind == "standardised" else torch.zeros_like(deviation))
         self.register_buffer("deviation", deviation if kind == "standardised" else torch.ones_like(deviation))
 
@@ -61,7 +62,8 @@ class ConceptSpace(nn.Module):
         super().__init__()
         self.register_buffer("mean", mean.clone())
         self.register_buffer("projection", torch.cat(list(projections), dim=1))
-        self.register_buffer("widths", torch.tensor([p.shape[1] for p in projections]))
+        self._widths = [p.shape[1] for p in projections]  # the buffer's: to read it would wait for a GPU
+        self.register_buffer("widths", torch.tensor(self._widths, device=mean.device))
 
     @classmethod
     def from_buffers(cls, mean: torch.Tensor, projection: torch.Tensor, widths: torch.Tensor) -> ConceptSpace:
@@ -72,7 +74,7 @@ class ConceptSpace(nn.Module):
         return self.projection.shape[1]
 
     def forward(self, f: torch.Tensor) -> torch.Tensor:
-        parts = ((f - self.mean) @ self.projection).split(self.widths.tolist(), dim=-1)
+        parts = ((f - self.mean) @ self.projection).split(self._widths, dim=-1)
         return torch.cat([F.normalize(part, dim=-1) for part in parts], dim=-1).div_(len(parts) ** 0.5)
 
 

@@ -161,6 +161,7 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
 
     def _training(self, X, y) -> tuple[torch.Tensor, np.ndarray]:
         """Unit rows [n, D], float32, and checked labels [n]."""
+        y = y.cpu() if isinstance(y, torch.Tensor) else y
         if self.backbone is None:
             X, y = validate_data(self, array(X), y, dtype=np.float64)
         else:
@@ -249,12 +250,6 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         if self.backbone is not None:
             tags.input_tags.two_d_array, tags.input_tags.one_d_array, tags.input_tags.string = False, True, True
         return tags
-
-    def __getstate__(self):
-        state = {**super().__getstate__()}
-        if "classifier_" in state:
-            state["classifier_"] = replace(state["classifier_"])  # without the CLIP model that it may have open
-        return state
 
 
 def fit(X, y, **params) -> CCLIClassifier:

@@ -61,7 +61,7 @@ def class_texts(given, classes: np.ndarray, width: int) -> torch.Tensor:
         known, names = {str(label): feature for label, feature in given.items()}, list(map(str, classes))
         if absent := [name for name in names if name not in known]:
             raise InputError(f"class_texts has no feature of {', '.join(absent[:5])}; it needs one for each class")
-        given = [np.asarray(known[name]) for name in names]
+        given = [np.asarray(array(known[name])) for name in names]
         if len({x.shape for x in given}) > 1:
             raise InputError("class_texts has features of several shapes; they must be of one model")
     return _features("class_texts", given, len(classes), "classes of y", width)

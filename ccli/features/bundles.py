@@ -73,6 +73,7 @@ def array_names(path: str | Path) -> list[str]:
 def write_bundle(path: str | Path, bundle: Bundle) -> Path:
     """Write a bundle, moved into place when complete; the inverse of `read_bundle` up to float16."""
     half = lambda x: x.numpy().astype(np.float16)  # noqa: E731
+    bundle = bundle.to("cpu")
     arrays = {"classnames": np.array(bundle.classnames, dtype=str), "logit_scale": np.float32(bundle.logit_scale)}
     if bundle.text_features is not None:
         arrays |= {"text_features": half(bundle.text_features), "text_norms": bundle.text_norms.numpy()}

@@ -74,13 +74,13 @@ class FewShotTask:
 
     def of_classes(self, kept: dict[int, int]) -> FewShotTask:
         """The part of the task with the classes `kept` (old label -> new label), rows in their order."""
-        old = torch.tensor(list(kept))
+        old = torch.tensor(list(kept), device=self.train.labels.device)
 
         def part(split: Split | None) -> Split | None:
             if split is None:
                 return None
             split = split.take(torch.isin(split.labels, old))
-            return replace(split, labels=torch.tensor([kept[label] for label in split.labels.tolist()]))
+            return replace(split, labels=old.new_tensor([kept[label] for label in split.labels.tolist()]))
 
         return replace(
             self, classnames=tuple(self.classnames[label] for label in kept),

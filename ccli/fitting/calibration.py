@@ -49,7 +49,7 @@ def calibrate(pairs: Iterable[tuple[object, Split]], fitted_on: str) -> Calibrat
 
 def subsample(split: Split, most: int) -> Split:
     """At most `most` images of a split, evenly spaced, without their views."""
-    rows = torch.linspace(0, len(split) - 1, min(len(split), most)).long()
+    rows = torch.linspace(0, len(split) - 1, min(len(split), most)).long().to(split.labels.device)
     return Split(split.features[rows], split.labels[rows])
 
 
@@ -104,5 +104,5 @@ def calibration_error(confidence: torch.Tensor, right: torch.Tensor, bins: int =
     """
     confidence, right = confidence.double(), right.double()
     which = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)  # (0, 1/b], (1/b, 2/b] ...
-    gaps = torch.zeros(bins, dtype=torch.float64).index_add_(0, which, right - confidence)
+    gaps = confidence.new_zeros(bins).index_add_(0, which, right - confidence)
     return float(gaps.abs().sum() / len(confidence))

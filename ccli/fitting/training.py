@@ -34,18 +34,18 @@ class FeatureBatches:
         return math.ceil(len(self.split) / self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        n = len(self.split)
-        order, features = torch.arange(n), self.split.features
+        n, views, device = len(self.split), self.split.views, self.split.labels.device
+        order = torch.arange(n)
         if self.shuffle:
             generator = torch.Generator().manual_seed(1_000_003 * max(self.seed, 0) + self.epoch)
             order = torch.randperm(n, generator=generator)
-            if self.split.views is not None:
-                view = torch.randint(len(self.split.views), (n,), generator=generator).to(features.device)
-                features = self.split.views[view, torch.arange(n, device=features.device)]
-        order = order.to(features.device)
+            if views is not None:
+                view = torch.randint(len(views), (n,), generator=generator).to(device)
+        order = order.to(device)
         for start in range(0, n, self.batch_size):
             rows = order[start : start + self.batch_size]
-            batch = {"img": features[rows], "label": self.split.labels[rows], "index": rows}
+            img = views[view[rows], rows] if self.shuffle and views is not None else self.split.features[rows]
+            batch = {"img": img, "label": self.split.labels[rows], "index": rows}
             yield batch | {"domain": torch.zeros_like(rows), "impath": [""] * len(rows)}
 
 
@@ -76,44 +76,55 @@ def at(where: str) -> Iterator[None]:
 def step(
     model: torch.nn.Module, batch: dict, optim: torch.optim.Optimizer, loss_of: Loss = head_loss
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One optimiser step; returns loss and logits [B, N].
-
-    Raises:
-        FloatingPointError: the loss is not finite.
-    """
+    """One optimiser step; returns loss and logits [B, N]. The loss may not be finite: a look at it waits for a GPU."""
     logits = model(batch["img"])
     loss = loss_of(model, logits, batch["label"])
-    if not torch.isfinite(loss):
-        raise FloatingPointError("the loss is not finite; lower the learning rate or check the features")
     optim.zero_grad()
     loss.backward()
     optim.step()
-    return loss, logits
+    return loss.detach(), logits.detach()
+
+
+def refuse_infinite(loss: float) -> None:
+    """Raise FloatingPointError where a step's loss is infinite or nan."""
+    if not math.isfinite(loss):
+        raise FloatingPointError("the loss is not finite; lower the learning rate or check the features")
 
 
 def train(
     model: torch.nn.Module, batches: FeatureBatches, optim: torch.optim.Optimizer, sched, epochs: int,
     watch: Callable[[int, torch.nn.Module], None] | None = None, loss_of: Loss = head_loss,
 ) -> torch.nn.Module:  # fmt: skip
-    """`epochs` passes; the learning rate moves per step (`sched` may be None); `watch(epoch, model)` after each."""
+    """`epochs` passes; the learning rate moves per step (`sched` may be None); `watch(epoch, model)` after each.
+
+    Raises:
+        FloatingPointError: at the end of an epoch with a loss that is not finite; the first batch of these is named.
+    """
     for epoch in range(epochs):
         model.train()
-        batches.epoch = epoch
-        for number, batch in enumerate(batches, start=1):
-            with at(f"epoch {epoch + 1}, batch {number}"):
-                step(model, batch, optim, loss_of)
+        batches.epoch, losses = epoch, []
+        for batch in batches:
+            losses.append(step(model, batch, optim, loss_of)[0])
             if sched is not None:
                 sched.step()
+        for number, loss in enumerate(torch.stack(losses).flatten().tolist() if losses else (), start=1):
+            with at(f"epoch {epoch + 1}, batch {number}"):
+                refuse_infinite(loss)
         if watch is not None:
             watch(epoch, model.eval())
     return model.eval()
 
 
-@torch.no_grad()
 def correct(model: torch.nn.Module, split: Split) -> int:
     """The number of images in a split whose prediction is the label, in batches of IMAGES."""
+    return int(count_correct(model, split))
+
+
+@torch.no_grad()
+def count_correct(model: torch.nn.Module, split: Split) -> torch.Tensor:
+    """`correct` as a tensor, for which a GPU is not waited for."""
     chunks = zip(split.features.split(IMAGES), split.labels.split(IMAGES))
-    return sum(int((model(f).argmax(1) == labels).sum()) for f, labels in chunks)
+    return sum((model(f).argmax(1) == labels).sum() for f, labels in chunks)
 
 
 def adamw_cosine(model: torch.nn.Module, lr: float, weight_decay: float, steps: int, eps: float = 1e-8):

@@ -1,5 +1,6 @@
 """A trained classifier in use: probabilities of new features or pictures, and the reasons for them."""
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -55,6 +56,13 @@ class Classifier:
 
     def __post_init__(self) -> None:
         self.head = self.head.to(self.device).eval()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the CLIP model that it may have open, and on the CPU: where it is read there may be no GPU."""
+        state = {name: x for name, x in vars(self).items() if name != "encoder"}
+        if torch.device(self.device).type != "cpu":
+            state |= {"head": copy.deepcopy(self.head).cpu(), "device": "cpu"}
+        return state
 
     @property
     def temperature(self) -> float:

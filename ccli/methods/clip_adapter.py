@@ -28,8 +28,8 @@ class ClipAdapter(nn.Module):
         super().__init__()
         self.adapter = adapter
         self.register_buffer("text_features", text_features.clone())
-        self.register_buffer("logit_scale", torch.tensor(float(logit_scale)))
-        self.register_buffer("ratio", torch.tensor(float(ratio)))
+        for name, value in (("logit_scale", logit_scale), ("ratio", ratio)):
+            self.register_buffer(name, torch.tensor(float(value), device=text_features.device))
 
     def forward(self, f: torch.Tensor) -> torch.Tensor:
         blended = self.ratio * self.adapter(f) + (1 - self.ratio) * f
@@ -54,7 +54,7 @@ def from_state(state: dict[str, torch.Tensor]) -> ClipAdapter:
 def bottleneck(width: int, hidden: int, seed: int) -> nn.Sequential:
     """A, the network D -> h -> D; its start (PyTorch's default, as the authors') depends on `seed` alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # those of GPUs stay as they are
         return nn.Sequential(
             nn.Linear(width, hidden, bias=False), nn.ReLU(), nn.Linear(hidden, width, bias=False), nn.ReLU()
         )

@@ -37,8 +37,8 @@ class ConceptInference(nn.Module):
         super().__init__()
         self.representation, self.network = representation, network
         self.register_buffer("text_features", text_features.clone())
-        self.register_buffer("zero_shot_scale", torch.tensor(float(temperature * logit_scale)))
-        self.register_buffer("alpha", torch.tensor(float(alpha)))
+        for name, value in (("zero_shot_scale", temperature * logit_scale), ("alpha", alpha)):
+            self.register_buffer(name, torch.tensor(float(value), device=text_features.device))
 
     def parts(self, f: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Zero-shot logits and the network's, both [B, N]; `forward` adds them with weight alpha."""
@@ -70,12 +70,12 @@ def from_state(state: dict[str, torch.Tensor]) -> ConceptInference:
         r = ConceptSpace.from_buffers(*(state[f"representation.{name}"] for name in ("mean", "projection", "widths")))
     else:
         concepts, kind = state["representation.concepts"], "affinity" if state["representation.beta"] > 0 else "plain"
-        r = Similarity(concepts, torch.zeros(1, concepts.shape[1]), kind)  # "standardised" is in mean and deviation
+        r = Similarity(concepts, concepts[:1], kind)  # "standardised" is in mean and deviation
     if "network.weight" in state:
         g = nn.Linear(*reversed(state["network.weight"].shape), bias=False)
     else:
         g = mlp(*reversed(state["network.0.weight"].shape), len(state["network.2.weight"]), 0)
-    model = ConceptInference(r, g, text, 1.0)
+    model = ConceptInference(r, g, text, 1.0).to(text.device)
     model.load_state_dict(state)
     return model
 
@@ -83,7 +83,7 @@ def from_state(state: dict[str, torch.Tensor]) -> ConceptInference:
 def mlp(width: int, hidden: int, classes: int, seed: int) -> nn.Sequential:
     """The two-layer network R -> h -> N; its start depends on `seed` alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # those of GPUs stay as they are
         return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, classes))
 
 

@@ -64,7 +64,7 @@ def fit(features: torch.Tensor, labels: torch.Tensor, C: float, num_classes: int
     threads = 1 if features.numel() * num_classes < SMALL else None  # more of them cost more than they bring
     with warnings.catch_warnings(), threadpool_limits(threads, "blas"):
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(features.double().cpu().numpy(), labels.cpu().numpy())
+        model.fit(features.cpu().double().numpy(), labels.cpu().numpy())
     weight, bias = (torch.as_tensor(x).to(features) for x in (model.coef_, model.intercept_))
     if num_classes == 2:
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2

@@ -56,7 +56,7 @@ def from_state(state: dict[str, torch.Tensor]) -> LPPlusPlus:
 def step_sizes(features: torch.Tensor, text: torch.Tensor) -> tuple[float, float]:
     """Step sizes of W and of alpha, as above; features: F [J, D], text: T [N, D]."""
     gram = features @ features.T if len(features) < features.shape[1] else features.T @ features  # the same largest
-    lambda_max = float(torch.linalg.eigvalsh(gram.double().cpu())[-1])
+    lambda_max = float(torch.linalg.eigvalsh(gram.cpu().double())[-1])
     largest = float((features @ text.T).square().sum(0).max())
     return 4 * len(features) / lambda_max, len(features) / (4 * largest)
 

@@ -47,8 +47,8 @@ class TaskResidual(nn.Module):
         super().__init__()
         self.register_buffer("text_features", text_features.clone())
         self.register_buffer("text_norms", text_norms.clone())
-        self.register_buffer("logit_scale", torch.tensor(float(logit_scale)))
-        self.register_buffer("alpha", torch.tensor(float(alpha)))
+        for name, value in (("logit_scale", logit_scale), ("alpha", alpha)):
+            self.register_buffer(name, torch.tensor(float(value), device=text_features.device))
         self.residual = nn.Parameter(torch.zeros_like(text_features))
 
     def weights(self) -> torch.Tensor:
@@ -62,11 +62,11 @@ class TaskResidual(nn.Module):
 def build(task: FewShotTask, alpha: float = 0.5) -> TaskResidual:
     """A head to be trained; until then it is zero-shot. Lengths are 1 where the task has none."""
     norms = task.text_features.new_ones(task.num_classes) if task.text_norms is None else task.text_norms
-    return TaskResidual(task.text_features, norms, task.logit_scale, alpha).to(task.text_features.device)
+    return TaskResidual(task.text_features, norms, task.logit_scale, alpha)
 
 
 def from_state(state: dict[str, torch.Tensor]) -> TaskResidual:
     """Rebuild a head from its state_dict."""
-    model = TaskResidual(state["text_features"], state["text_norms"], 1.0).to(state["text_features"].device)
+    model = TaskResidual(state["text_features"], state["text_norms"], 1.0)
     model.load_state_dict(state)
     return model

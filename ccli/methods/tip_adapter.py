@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ccli.features.task import FewShotTask, Split, unit
-from ccli.fitting.selection import count_right
+from ccli.fitting.selection import at_once, count_right
 
 CHUNK = 2**22  # numbers in the largest array of a search: 16 MiB in float32, and two or three such arrays live at once
 
@@ -151,14 +151,15 @@ def search(
     The beta and alpha of the heads are not used or changed. One pair is in memory at a time.
 
     Args:
-        chunk: the most numbers per batch of images, at J per image; batches of betas have at most a sixteenth, at N
-            per image and beta, which fits in a cache; at least one of each.
+        chunk: on a CPU, the most numbers per batch of images, at J per image; batches of betas have at most a
+            sixteenth, at N per image and beta, which fits in a cache; at least one of each.
     """
     counts = torch.zeros(len(betas), len(alphas), dtype=torch.long)
     for head, split in pairs:
-        size = max(1, chunk // max(len(head.labels), 16 * len(head.text_features)))
+        most = at_once(chunk, head)
+        size = max(1, most // max(len(head.labels), 16 * len(head.text_features)))
         for f, labels in zip(split.features.split(size), split.labels.split(size)):
-            counts += _count(head, f, labels, head.beta.new_tensor(betas), alphas, chunk // 16).cpu()
+            counts += _count(head, f, labels, head.beta.new_tensor(betas), alphas, most // 16).cpu()
     return counts
 
 

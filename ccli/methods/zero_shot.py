@@ -10,7 +10,7 @@ class ZeroShot(nn.Module):
     def __init__(self, text_features: torch.Tensor, logit_scale: float):
         super().__init__()
         self.register_buffer("text_features", text_features.clone())
-        self.register_buffer("logit_scale", torch.tensor(float(logit_scale)))
+        self.register_buffer("logit_scale", torch.tensor(float(logit_scale), device=text_features.device))
 
     def forward(self, f: torch.Tensor) -> torch.Tensor:
         return self.logit_scale * f @ self.text_features.T

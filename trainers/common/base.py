@@ -16,7 +16,7 @@ from ccli.features.task import FewShotTask, Split
 from ccli.files.atomic import alone, remove_leftovers
 from ccli.fitting import selection
 from ccli.fitting.calibration import ENOUGH, Calibration, subsample
-from ccli.fitting.training import FeatureBatches, at, head_loss, step, train
+from ccli.fitting.training import FeatureBatches, at, head_loss, refuse_infinite, step, train
 from ccli.results.identity import folder_state
 from ccli.results.methods import Method
 from ccli.results.records import write_record
@@ -234,8 +234,11 @@ class FeatureTrainer(EvaluatingTrainer):
     def forward_backward(self, batch: dict) -> dict[str, float]:
         with at(f"{self.cfg.TRAINER.NAME}, epoch {self.epoch + 1}, batch {self.batch_idx + 1}"):
             loss, logits = step(self.head, batch, self.optim, self.loss)
-        self.update_lr()
-        return {"loss": loss.item(), "acc": float(compute_accuracy(logits, batch["label"])[0])}
+            self.update_lr()
+            both = torch.cat([loss.reshape(1), *compute_accuracy(logits, batch["label"])])
+            loss, accuracy = both.tolist()  # the only time in a step that a GPU is waited for
+            refuse_infinite(loss)
+        return {"loss": loss, "acc": accuracy}
 
     def after_train(self) -> None:
         self.seconds["fit"] += time.time() - self._started

@@ -186,7 +186,7 @@ class SimpleTrainer(TrainerBase):
         return self.model(input)
 
     def parse_batch_test(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        return batch["img"].to(self.device), batch["label"].to(self.device)
+        return tuple(batch[key].to(self.device, non_blocking=True) for key in ("img", "label"))
 
     def get_current_lr(self, names: str | list[str] | None = None) -> float:
         """Learning rate of the first model that has an optimizer; 0 where nothing is trained."""
@@ -241,7 +241,7 @@ class TrainerX(SimpleTrainer):
 
     def parse_batch_train(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Images, labels and domains, on the device."""
-        return tuple(batch[key].to(self.device) for key in ("img", "label", "domain"))
+        return tuple(batch[key].to(self.device, non_blocking=True) for key in ("img", "label", "domain"))
 
 
 class TrainerXU(SimpleTrainer):

@@ -59,11 +59,12 @@ class Classification(EvaluatorBase):
         """
         if mo.ndim != 2 or gt.shape != mo.shape[:1]:
             raise ValueError(f"Outputs [batch, classes] and labels [batch] do not fit: {[*mo.shape]}, {[*gt.shape]}")
+        gt = gt.cpu()
         if torch.isnan(mo).any():
             raise FloatingPointError(f"The model's output holds NaN in the batch after sample {self._total}")
         if gt.numel() and not 0 <= int(gt.min()) <= int(gt.max()) < mo.shape[1]:
             raise ValueError(f"A label is outside the {mo.shape[1]} classes: {gt.tolist()}")
-        pred = mo.argmax(dim=1)
+        pred = mo.argmax(dim=1).cpu()
         self._correct += int((pred == gt).sum())
         self._total += gt.shape[0]
         self._y_true.extend(gt.tolist())
