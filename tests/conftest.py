@@ -21,8 +21,9 @@ os.environ.setdefault("MPLCONFIGDIR", str(Path("~/.cache/matplotlib").expanduser
 
 
 LONGEST = (  # they start first, so that two processes end together
-    "test_sweep", "test_onnx_export", "test_chaos", "test_determinism", "test_supply_chain", "test_folder_sweep",
-    "test_sweep_all", "test_baselines", "test_benchmarks", "test_finite", "test_report", "test_no_code_from_data",
+    "test_gpu_check", "test_sweep", "test_onnx_export", "test_chaos", "test_determinism", "test_supply_chain",
+    "test_folder_sweep", "test_sweep_all", "test_baselines", "test_benchmarks", "test_finite", "test_report",
+    "test_no_code_from_data",
 )  # fmt: skip
 
 
@@ -118,14 +119,29 @@ def encoded(monkeypatch) -> list[int]:
     return calls
 
 
-@pytest.fixture
-def few_pictures(tmp_path, monkeypatch):
-    """All five data sets with a few pictures each, drawn already."""
+def _few_counts(patch: pytest.MonkeyPatch) -> None:
     from ccli.datasets import concept_shapes
 
-    monkeypatch.setattr(concept_shapes.ConceptShapes, "counts", {"train": 1, "val": 1, "test": 2})
-    monkeypatch.setattr(concept_shapes.ConceptShapesV2, "counts", {"test": 3})
-    for kind in vars(concept_shapes).values():
-        if isinstance(kind, type) and issubclass(kind, concept_shapes.ConceptShapes):
-            kind.folder(tmp_path / "data")
+    patch.setattr(concept_shapes.ConceptShapes, "counts", {"train": 1, "val": 1, "test": 2})
+    patch.setattr(concept_shapes.ConceptShapesV2, "counts", {"test": 3})
+
+
+@pytest.fixture(scope="session")
+def _drawn(tmp_path_factory) -> Path:
+    from ccli.datasets import concept_shapes
+
+    folder = tmp_path_factory.mktemp("drawn") / "data"
+    with pytest.MonkeyPatch.context() as patch:
+        _few_counts(patch)
+        for kind in vars(concept_shapes).values():
+            if isinstance(kind, type) and issubclass(kind, concept_shapes.ConceptShapes):
+                kind.folder(folder)
+    return folder
+
+
+@pytest.fixture
+def few_pictures(_drawn, tmp_path, monkeypatch):
+    """All five data sets with a few pictures each, drawn already."""
+    _few_counts(monkeypatch)
+    shutil.copytree(_drawn, tmp_path / "data")
     return tmp_path
