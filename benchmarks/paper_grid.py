@@ -26,6 +26,12 @@ NAMES = (
 )
 
 
+def sizes(name: str) -> tuple[int, int, int, int]:
+    """A data set's classes, its training and validation images per class that a run may take, and its test images."""
+    published = DATASET_REGISTRY.get(name).published
+    return published.classes, max(PAPER_SHOTS), 0 if name == ImageNet.__name__ else 4, published.test
+
+
 def main() -> None:
     flags = parser(__doc__)
     flags.add_argument("--datasets", nargs="+", default=NAMES, choices=NAMES, metavar="NAME")
@@ -35,11 +41,10 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as place:
         for name in args.datasets:
-            sizes = DATASET_REGISTRY.get(name).published
-            val = 0 if name == ImageNet.__name__ else 4
-            path = write_bundle(Path(place) / f"{name}.npz", bundle(sizes.classes, max(PAPER_SHOTS), val, sizes.test))
+            classes, train, val, test = sizes(name)
+            path = write_bundle(Path(place) / f"{name}.npz", bundle(classes, train, val, test))
             seconds, runs = swept(Grid([str(path)], ["CCLI"], PAPER_SHOTS, args.seeds, output=Path(place) / "runs"))
-            rows.append([name, sizes.classes, sizes.test, len(runs), round(seconds, 1)])
+            rows.append([name, classes, test, len(runs), round(seconds, 1)])
             print(f"{name}: {len(runs)} runs in {seconds:.1f} s", file=sys.stderr)
             path.unlink()
     rows.append(["all", "", *(sum(row[column] for row in rows) for column in (2, 3, 4))])

@@ -32,16 +32,11 @@ def _random(setting: Setting, figures: Figures, name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(setting.size(64, 4), 3, size, size, generator=generator)
     expected = _encoded(on_cpu, images)
-    compare(figures, f"{name}, float32", _encoded(on_gpu, images), expected, 0.9999)
+    compare(figures, f"{name}, float32", _encoded(on_gpu, images), expected, 0.99999)
     short = FrozenClip(backbone, setting.device, "bf16")
     compare(figures, f"{name}, bfloat16", _encoded(short, images), expected, 0.99)
     texts = ["a photo of a cat.", "a photo of a very long red fire engine.", "stripes"]
     compare(figures, f"{name}, texts in float32", on_gpu.encode_text(texts).cpu(), on_cpu.encode_text(texts), 0.99999)
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        compare(figures, f"{name}, float32 without TF32", _encoded(on_gpu, images), expected, 0.99999)
-    finally:
-        torch.backends.cudnn.allow_tf32 = True
 
 
 def _encoded(clip: FrozenClip, images: torch.Tensor) -> torch.Tensor:

@@ -2,17 +2,15 @@
 
 import json
 import math
-import os
 import time
 import traceback
 from pathlib import Path
 
+from ccli.files.atomic import write_whole
+
 
 def write_json(path: Path, value: dict) -> None:
-    """Write a file atomically."""
-    scratch = path.with_name(f".{path.name}.part")
-    scratch.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(scratch, path)
+    write_whole(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict:

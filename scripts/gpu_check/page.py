@@ -2,16 +2,14 @@
 
 from pathlib import Path
 
+from ccli.files.atomic import write_whole
+
 PAGE = "gpu_check.md"
 
 
-def write_page(report: dict, out: Path) -> Path:
-    path = out / PAGE
-    path.write_text(
-        "\n".join([*_head(report), *(line for step in report["steps"] for line in _step(step)), *_memory(report)])
-        + "\n"
-    )
-    return path
+def write_page(report: dict, out: Path) -> None:
+    lines = [*_head(report), *(line for step in report["steps"] for line in _step(step)), *_memory(report)]
+    write_whole(out / PAGE, "\n".join(lines) + "\n")
 
 
 def _head(report: dict) -> list[str]:

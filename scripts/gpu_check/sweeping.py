@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.generated import bundle
-from benchmarks.paper_grid import NAMES
+from benchmarks.paper_grid import NAMES, sizes
 from benchmarks.processes import sweep_arguments
 from ccli.features.bundles import write_bundle
 from ccli.results.records import RECORD, read_record
@@ -56,16 +56,13 @@ def sweep(setting: Setting, grid: Grid, *flags: str) -> float:
 
 def _bundles(setting: Setting, names: Sequence[str]) -> list[Path]:
     """Bundles of the data sets' sizes, made at the first call; ImageNet's has no validation set."""
-    from dassl.data.datasets import DATASET_REGISTRY
-
     import_all("ccli.datasets")
     folder = setting.work / "bundles"
     folder.mkdir(exist_ok=True)
     for name in names:
-        sizes, val = DATASET_REGISTRY.get(name).published, 0 if name == "ImageNet" else 4
         if not (folder / f"{name}.npz").exists():
-            full = (sizes.classes, max(PAPER_SHOTS), val, sizes.test)
-            write_bundle(folder / f"{name}.npz", bundle(*setting.size(full, (4, 2, val and 1, 8, 20, 16))))
+            full = sizes(name)
+            write_bundle(folder / f"{name}.npz", bundle(*setting.size(full, (4, 2, full[2] and 1, 8, 20, 16))))
     return [folder / f"{name}.npz" for name in names]
 
 
