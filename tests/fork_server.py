@@ -17,8 +17,8 @@ import tempfile
 from functools import cache
 from multiprocessing import forkserver, reduction
 from pathlib import Path
+from unittest import mock
 
-ROOT = Path(__file__).parent.parent
 IMPORTED = ["torch", "torch.utils.tensorboard", "dassl.engine", "sklearn.linear_model", "scipy.optimize", "tabulate"]
 IMPORTED += ["open_clip", "ccli.estimator", "ccli.features.bundles", "ccli.trainers.ccli", "ccli.sweeps.config"]
 SERVER = "TESTS_FORK_SERVER"
@@ -28,14 +28,10 @@ SERVER = "TESTS_FORK_SERVER"
 def _server() -> str:
     """The address of the server, which is started."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(IMPORTED)
-    before = os.environ.copy()
     # The hub's library reads its variable when it is imported, here.
-    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    try:
+    own = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    with mock.patch.dict(os.environ, own):
         forkserver.ensure_running()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
     return forkserver._forkserver._forkserver_address
 
 
@@ -60,19 +56,21 @@ def python() -> str:
 class Process:
     """A command that is running, with the part of subprocess.Popen's interface that tests use; `pid` is its own.
 
+    The worker processes of a sweep are its children and start an interpreter each.
+
     Args:
         words: SCRIPT, -m MODULE or -c CODE, and the command's arguments.
-        fork: let the server fork the worker processes of a sweep, too, which otherwise start an interpreter each.
         env: what it finds in the environment beside this process's variables.
     """
 
-    def __init__(self, *words, cwd: Path, fork: bool = True, **env: str):
+    def __init__(self, *words, cwd: Path, **env: str):
+        _server()
         self.args = list(map(str, words))
         self._folder = tempfile.TemporaryDirectory(prefix="process-")
         self._streams = [Path(self._folder.name) / stream for stream in ("out", "err")]
         with open(os.devnull) as nothing, self._streams[0].open("w") as out, self._streams[1].open("w") as err:
             streams = _Streams(*(file.fileno() for file in (nothing, out, err)))
-            self._process = _fork(self.args, cwd, os.environ | env, streams, _path(), _server() if fork else None)
+            self._process = _fork(self.args, cwd, os.environ | env, streams, _path())
         self.pid, self.kill = self._process.pid, self._process.kill
 
     @property
@@ -103,14 +101,15 @@ class _Streams:
         self.numbers = [one.detach() for one in sent]
 
 
-def _fork(words: list[str], cwd, env, streams: _Streams, path: list[str], address: str | None):
+def _fork(words: list[str], cwd, env, streams: _Streams, path: list[str], address: str = ""):
+    """Start a command in a process of the server; with the server's address, its workers are forked as well."""
     context = multiprocessing.get_context("forkserver")
     process = context.Process(target=_run, args=(words, str(cwd), dict(env), streams, path, address))
     process.start()
     return process
 
 
-def _run(words: list[str], cwd: str, env: dict[str, str], streams: _Streams, path: list[str], address) -> None:
+def _run(words: list[str], cwd: str, env: dict[str, str], streams: _Streams, path: list[str], address: str) -> None:
     """In the forked process: become the command."""
     if address:
         _use(address)

@@ -108,7 +108,7 @@ def run_here(*argv) -> str:
 
 def run_apart(*argv, kill=None, **env: str) -> subprocess.CompletedProcess:
     """train.py in a process of its own; `kill(process)`, where given, is called once it has started."""
-    process = Process(ROOT / "train.py", *argv, cwd=Path.cwd(), fork=False, **env)
+    process = Process(ROOT / "train.py", *argv, cwd=Path.cwd(), **env)
     if kill is not None:
         kill(process)
     stdout, stderr = process.communicate(timeout=300)

@@ -140,10 +140,14 @@ def bundles(tmp_path_factory):
     return {"val": bundle_file(folder), "none": bundle_file(folder, "none.npz", val=0)}
 
 
+def use_the_device(patch: pytest.MonkeyPatch) -> None:
+    """Trainers run on the pretend device."""
+    patch.setattr(SimpleTrainer, "device", property(lambda _: DEVICE, lambda *_: None), raising=False)
+
+
 @pytest.fixture
 def far(monkeypatch):
-    """Trainers run on the pretend device."""
-    monkeypatch.setattr(SimpleTrainer, "device", property(lambda _: DEVICE, lambda *_: None), raising=False)
+    use_the_device(monkeypatch)
     with Accelerator() as device:
         yield device
 
@@ -160,8 +164,8 @@ def test_a_run(bundles, tmp_path, monkeypatch, name):
     trainer, val = name.split()[0], "val" if name in ("CCLI mlp", "LinearProbe", "CLIPAdapter") else "none"
     argv = [bundle_args(bundles[val], tmp_path / place, *RUNS[name], trainer=trainer) for place in ("near", "far")]
     run_here(*argv[0])
-    with monkeypatch.context() as patch, Accelerator() as device:
-        patch.setattr(SimpleTrainer, "device", property(lambda _: DEVICE, lambda *_: None), raising=False)
+    with monkeypatch.context() as patch, Accelerator():
+        use_the_device(patch)
         run_here(*argv[1])
     near, far = (read_record(tmp_path / place) for place in ("near", "far"))
     assert far["versions"]["device"] == "lazy"

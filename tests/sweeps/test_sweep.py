@@ -21,7 +21,7 @@ LASTING = ("OPTIM.MAX_EPOCH", "20000")
 
 
 def start(*argv, cwd):
-    return Process(ROOT / "sweep.py", *argv, cwd=cwd, fork=False)
+    return Process(ROOT / "sweep.py", *argv, cwd=cwd)
 
 
 def sweep(*argv, cwd, **env):
