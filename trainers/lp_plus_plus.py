@@ -24,14 +24,14 @@ class LPPlusPlus(FeatureTrainer):
 
     def select(self, how: str) -> dict[str, float]:
         steps = self.cfg.TRAINER.LPPLUSPLUS.STEPS
-        counts = [0] * steps
+        counts = torch.zeros(steps, dtype=torch.long, device=self.device)
         for task, split in selection.splits(how, self.task, self.cfg.SEED):
 
             def watch(step: int, head: torch.nn.Module, split=split) -> None:
-                counts[step] = counts[step] + count_correct(head, split)
+                counts[step] += count_correct(head, split)
 
             lp_plus_plus.fit(task, steps, watch)
-        counts = torch.stack(counts).tolist() if how in selection.HELD_OUT else []
+        counts = counts.tolist()
         if any(counts):
             steps = 1 + counts.index(max(counts))
             self.head.load_state_dict(lp_plus_plus.fit(self.task, steps).state_dict())

@@ -9,11 +9,9 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-from msgspec import Meta
 from tqdm import tqdm
 
 from ccli.clip.model import FrozenClip, encode_texts
@@ -25,11 +23,11 @@ from ccli.features.keys import ImageKey, UnreadableImages
 from ccli.features.parallel import in_threads
 from ccli.features.row_store import NoStore, RowStore, StoreError
 from ccli.features.task import unit
+from ccli.files.sealed_json import Count, Number
 
 BATCH = 64  # rows of a block of the store
 AT_ONCE = 2_000  # images whose crops are held at a time
 STREAM = 512  # encodings between two answers of a stream
-Share = Annotated[float, Meta(gt=1e-6, lt=1e6)]
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,8 @@ class ImageSpec:
     backbone: str
     weights: str
     precision: str
-    crops: Annotated[int, Meta(ge=0)]
-    crop: tuple[Share, Share]
+    crops: Count
+    crop: tuple[Number, Number]
     decoding: str
 
 

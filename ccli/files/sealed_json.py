@@ -5,11 +5,15 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from ccli.files.regular import refuse_special
 
 FIELD = "digest"
+Count = Annotated[int, Meta(ge=0)]  # types of fields, for msgspec
+Number = Annotated[float, Meta(gt=1e-6, lt=1e6)]  # such as a temperature or a share
 DEEPEST = 100  # lists and dicts within one another
 _MARK = f',\n"{FIELD}": "'
 _TAIL = re.compile(r'": "[0-9a-f]{64}"\n}\n\Z')  # one changed bit leaves the mark or the tail as they were

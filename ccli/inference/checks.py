@@ -1,15 +1,12 @@
 """What must hold in a classifier's files before anything is built from them. Each check raises ValueError."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from msgspec import Meta, Struct, convert
+from msgspec import Struct, convert
 
 from ccli.features.encoder import ImageSpec
-from ccli.files.sealed_json import in_words
-
-Count = Annotated[int, Meta(ge=0)]
-Number = Annotated[float, Meta(gt=1e-6, lt=1e6)]
+from ccli.files.sealed_json import Count, Number, in_words
 
 
 class CalibrationFields(Struct, kw_only=True):
