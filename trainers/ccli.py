@@ -12,7 +12,7 @@ from ccli.features.task import FewShotTask
 from ccli.fitting import selection
 from ccli.fitting.training import adamw_cosine
 from ccli.methods import concept_inference
-from ccli.methods.ccli import CcliSettings, build, choose_alpha, describe
+from ccli.methods.ccli import CcliSettings, build, choose_alpha, chosen, describe
 from ccli.results.methods import METHODS
 from ccli.trainers.common.base import FeatureTrainer, options
 from ccli.trainers.common.checks import settings_of
@@ -46,20 +46,27 @@ class CCLI(FeatureTrainer):
         return task.of_concepts(random_rows(len(task.concepts), self.settings.num_concepts))
 
     def make_head(self, task: FewShotTask) -> torch.nn.Module:
-        return build(task, self.settings, max(self.cfg.SEED, 0))
+        if task is self.task:
+            self.settings = chosen(task, self.settings, self.chosen_on(), self._seed)
+        return build(task, self.settings, self._seed)
+
+    @property
+    def _seed(self) -> int:
+        return max(self.cfg.SEED, 0)
 
     def make_optim(self, head: torch.nn.Module, task: FewShotTask):
-        if self.settings.network == "convex":
+        if self.settings.network != "mlp":
             return None, None
         optim = self.cfg.OPTIM
         return adamw_cosine(head, optim.LR, optim.WEIGHT_DECAY, self.batches_per_epoch(task) * optim.MAX_EPOCH)
 
     def select(self, how: str) -> dict[str, float]:
-        alpha = self.settings.alpha
+        s, alpha = self.settings, self.settings.alpha
         self.head.eval()
         if how in selection.HELD_OUT:
-            alpha = choose_alpha(self.held_out(how), self.settings)
-        return self.set_chosen(alpha=alpha)
+            alpha = choose_alpha(self.held_out(how), s)
+        sparse = {"text_share": s.text_share, "penalty": s.penalty, "concepts_per_class": s.concepts_per_class}
+        return self.set_chosen(alpha=alpha) | (sparse if s.network == "sparse" else {})
 
     def describe(self, images: list[str]) -> Concepts | None:
-        return describe(self.task, self.settings, images)
+        return describe(self.head, self.task, self.settings, images, self._seed)

@@ -1,8 +1,11 @@
 """A classifier's concepts for people to look at: names, how distinctive they are, the images behind them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+
+CLASS_NAME = "class name"  # the kind of a class name among the concepts
+NAMED = 10  # a name is claimed where fewer other text concepts than this answer better to the concept's images
 
 
 @dataclass(frozen=True)
@@ -11,7 +14,9 @@ class Concepts:
 
     names, kinds: [I]; rows: [I, D], the vectors that images are compared with, in a concept space centred and weighted;
     distinctiveness: [I], 0 to 1; picks: for each concept the training images that made it (for a text concept, those
-    most similar to it), best first; images, labels: of all training images, "" where there is no file.
+    most similar to it), best first; images, labels: of all training images, "" where there is no file. Of a sparse
+    network: ranks: [I], how many text concepts answer better than its name to the images of each; synonyms: [I], the
+    names of the concepts that were merged into it.
     """
 
     names: tuple[str, ...]
@@ -21,3 +26,10 @@ class Concepts:
     picks: list[list[int]]
     images: list[str]
     labels: list[int]
+    ranks: list[int] = field(default_factory=list)
+    synonyms: list[list[str]] = field(default_factory=list)
+
+    def title(self, k: int) -> str:
+        """What concept k is called: its name, or "looks like NAME" where that is more than its images show."""
+        doubtful = bool(self.ranks) and self.ranks[k] >= NAMED
+        return f"looks like {self.names[k]}" if doubtful or self.kinds[k] == CLASS_NAME else self.names[k]

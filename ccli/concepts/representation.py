@@ -12,7 +12,7 @@ from ccli.concepts.discovery import ConceptVectors
 from ccli.concepts.distinctiveness import distinctiveness
 from ccli.features.task import FewShotTask
 
-KINDS = ("plain", "standardised", "affinity", "space")
+KINDS = ("plain", "standardised", "affinity", "space", "cosine")
 
 
 class Similarity(nn.Module):
@@ -111,7 +111,7 @@ def build(
     """A representation of images on concepts.
 
     Args:
-        kind: one of KINDS.
+        kind: one of KINDS; "cosine" is the centred feature, as a unit row.
         concepts: from `concept_vectors`; without any, a "space" is that of the class texts, or without `class_axes` the
             centred feature itself.
         beta: sharpness of "affinity".
@@ -119,6 +119,8 @@ def build(
         distinctive: "space": the power of a concept's distinctiveness that its row is weighted by; 0 for none.
     """
     features = task.train.features
+    if kind == "cosine":
+        return ConceptSpace(features.mean(0), [torch.eye(features.shape[1]).to(features)])
     if kind != "space":
         return Similarity(concepts.vectors, features, kind, beta)
     groups = [axes(task.text_features)] if class_axes else []

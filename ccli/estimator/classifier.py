@@ -223,7 +223,7 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         return Classifier(
             head, "CCLI", task.classnames, means.shape[1], calibration,
             () if self.backbone is None else (self.template,), self._image_spec(),
-            vocabulary_facts(task.concepts) if task.concepts else None, describe(task, settings, files), means,
+            vocabulary_facts(task.concepts) if task.concepts else None, describe(head, task, settings, files), means,
             device=self.device,
         )  # fmt: skip
 

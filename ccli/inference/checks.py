@@ -22,6 +22,8 @@ class ConceptFields(Struct, kw_only=True):
     picks: list[list[int]]  # one list per name: places in images
     images: list[str]
     labels: list[int]  # one class per image
+    ranks: list[int] = []  # one per name, or none
+    synonyms: list[list[str]] = []  # one list per name, or none
 
 
 class ExampleFields(Struct, kw_only=True):
@@ -56,6 +58,9 @@ def check_facts(facts: dict[str, Any]) -> None:
     count, concepts, examples = len(found.classnames), found.concepts, found.examples
     if concepts:
         _check_lengths(concepts, ("names", "kinds", "picks"))
+        for name in ("ranks", "synonyms"):
+            if getattr(concepts, name):
+                _check_lengths(concepts, ("names", name))
         _check_lengths(concepts, ("images", "labels"))
         _check_range(concepts.labels, count)
         for picks in concepts.picks:

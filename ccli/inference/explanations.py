@@ -4,7 +4,8 @@ Around an image the network is linear in its input, r -> A r + c: a single layer
 layer as long as the same units are active. Where images are compared with concepts one by one, concept i has the part
 A_i r_i. In a concept space, r is (f - m) P / |(f - m) P|, with the columns of P along the principal directions of the
 rows X [I, D] of centred concepts. P = X^T M, with M the smallest such matrix, so that concept i has the part
-x_i . (f - m) times what the network makes of row i of M. The remainder (biases, rounding) is the `constant`.
+x_i . (f - m) times what the network makes of row i of M. In a sparse network a concept has its weight times its
+similarity. The remainder (biases, rounding) is the `constant`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from ccli.concepts.gallery import Concepts
 from ccli.concepts.representation import ConceptSpace, centred_rows
 from ccli.methods.concept_inference import ConceptInference
+from ccli.methods.sparse_inference import SparseLinear
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def reasons(what: str, parts: Parts, concepts: Concepts, most_for: int, most_aga
     listed = []
     for k in chosen:
         images = [concepts.images[row] for row in concepts.picks[k]]
-        listed.append(Reason(concepts.names[k], float(parts.concepts[k]), float(parts.cosines[k]), images))
+        listed.append(Reason(concepts.title(k), float(parts.concepts[k]), float(parts.cosines[k]), images))
     others = parts.concepts.sum() - parts.concepts[chosen].sum()
     sums = (parts.total, parts.zero_shot, parts.class_texts.sum(), parts.constant, others)
     kinds = dict.fromkeys(concepts.kinds, 0.0)
@@ -107,7 +109,10 @@ def explain(head: ConceptInference, rows: torch.Tensor, f: torch.Tensor, directi
     total = (direction * head(f)).double().sum(1)
     f, direction, rows, text = (x.double() for x in (f, direction, rows, head.text_features))
     zero_shot = head.zero_shot_scale.double() * ((direction @ text) * f).sum(1)
-    if isinstance(head.representation, ConceptSpace):
+    if isinstance(head.network, SparseLinear):
+        cosines = (head.representation(f.to(head.text_features)) @ head.network.concepts.T).double()
+        class_texts, concepts = f.new_zeros(len(f), len(text)), cosines * (direction @ head.network.weight.double())
+    elif isinstance(head.representation, ConceptSpace):
         class_texts, concepts, cosines = _in_space(head, rows, f, direction)
     else:
         r = head.representation(f.to(head.text_features)).double()

@@ -5,10 +5,8 @@
 The plain form (temperature 1; r = similarities to all visual concepts; g = MLP I -> h -> N) follows the abstract of
 CCLI (Zhang, Zhang, Tang, He; arXiv 2307.15460). The convex form replaces the MLP by one linear layer on the concept
 space, fitted by penalised maximum likelihood: a maximum a posteriori estimate whose prior covariance is that of the
-concepts.
+concepts. The sparse form has a few concepts per class (`ccli.methods.sparse_inference`).
 """
-
-import inspect
 
 import torch
 from torch import nn
@@ -16,6 +14,8 @@ from torch.nn import functional as F
 
 from ccli.concepts.representation import ConceptSpace, Similarity
 from ccli.features.task import FewShotTask
+from ccli.fitting.lbfgs import LBFGS
+from ccli.methods.sparse_inference import SparseLinear
 
 
 class ConceptInference(nn.Module):
@@ -71,7 +71,9 @@ def from_state(state: dict[str, torch.Tensor]) -> ConceptInference:
     else:
         concepts, kind = state["representation.concepts"], "affinity" if state["representation.beta"] > 0 else "plain"
         r = Similarity(concepts, concepts[:1], kind)  # "standardised" is in mean and deviation
-    if "network.weight" in state:
+    if "network.concepts" in state:
+        g = SparseLinear(*(state[f"network.{name}"] for name in ("concepts", "weight", "chosen")))
+    elif "network.weight" in state:
         g = nn.Linear(*reversed(state["network.weight"].shape), bias=False)
     else:
         g = mlp(*reversed(state["network.0.weight"].shape), len(state["network.2.weight"]), 0)
@@ -85,12 +87,6 @@ def mlp(width: int, hidden: int, classes: int, seed: int) -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # those of GPUs stay as they are
         return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, classes))
-
-
-class _LBFGS(torch.optim.LBFGS):
-    """torch's, without the decorator of one method, which imports torch's compiler, slower than most fits."""
-
-    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 
 
 def fit_convex(
@@ -122,10 +118,10 @@ def fit_convex(
         )
     weight = torch.zeros_like(model.network.weight, requires_grad=True)
     tolerances = {"tolerance_grad": 1e-5, "tolerance_change": 1e-9}
-    optim = _LBFGS([weight], max_iter=steps, history_size=10, line_search_fn="strong_wolfe", **tolerances)
+    optim = LBFGS([weight], max_iter=steps, history_size=10, line_search_fn="strong_wolfe", **tolerances)
 
     def objective() -> torch.Tensor:
-        weight.grad = None  # as zero_grad, without the import that _LBFGS avoids
+        weight.grad = None  # as zero_grad, without the import that LBFGS avoids
         loss = F.cross_entropy(zero_shot + r @ weight.T, labels, reduction="sum") + penalty / 2 * weight.square().sum()
         loss.backward()
         return loss

@@ -50,7 +50,7 @@ def classifier(name: str, head: nn.Module, task: FewShotTask) -> Classifier:
     images = ImageSpec("demo-clip", "0" * 16, "fp32", 0, (0.5, 1.0), "photo")
     more = {}
     if name.startswith("CCLI"):
-        concepts = describe(task, CcliSettings(top_k=2, representation=name.split()[1]), ["a.png"] * 6)
+        concepts = describe(None, task, CcliSettings(top_k=2, representation=name.split()[1]), ["a.png"] * 6)
         examples = Examples(["a.png"] * 2, [0, 1], [1, 1], task.test.features[:2])
         more = {"concepts": concepts, "prototypes": task.train.class_means(3), "examples": examples}
         more["vocabulary"] = {"fingerprint": "0", "size": 2}

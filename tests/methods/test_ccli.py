@@ -26,7 +26,7 @@ METHOD = {
     [
         ({"source": "visaul"}, r"source must be one of visual, .*, got 'visaul'\. Did you mean 'visual'\?"),
         ({"representation": 3}, "representation must be one of plain, .*, got 3"),
-        ({"network": ""}, "network must be one of mlp, convex, got ''"),
+        ({"network": ""}, "network must be one of mlp, convex, sparse, got ''"),
         ({"criterion": "auc"}, "criterion must be one of accuracy, likelihood, got 'auc'"),
         ({"top_k": 0}, "top_k must be an integer >= 1, got 0"),
         ({"hidden": 2.5}, r"hidden must be an integer >= 1, got 2\.5"),
@@ -90,13 +90,13 @@ def test_alpha_is_the_likeliest_multiple_on_held_out_images():
 def test_concepts_for_people_are_those_of_the_head():
     task, s = make_task(), CcliSettings(**METHOD)
     images = [f"{k}.png" for k in range(len(task.train))]
-    concepts = describe(task, s, images)
+    concepts = describe(build(task, s, 0), task, s, images)
     vectors, judges = concept_vectors("visual", task.concept_features, task.train.features, 2, 0, 0.5)
     assert torch.equal(concepts.distinctiveness, distinctiveness(judges, task))
     assert torch.equal(concepts.rows, representation.centred_rows(vectors, concepts.distinctiveness))
     assert concepts.names == task.concepts and set(concepts.kinds) == {"concept"} and concepts.images == images
     most = (task.concept_features @ task.train.features.T).topk(2).indices
     assert concepts.picks == most.tolist() and concepts.labels == task.train.labels.tolist()
-    plain = describe(task, CcliSettings(source="text"), images)
+    plain = describe(None, task, CcliSettings(source="text"), images)
     assert torch.equal(plain.rows, task.concept_features)
-    assert describe(task, CcliSettings(source="random"), images) is None
+    assert describe(None, task, CcliSettings(source="random"), images) is None

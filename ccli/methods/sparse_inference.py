@@ -1,0 +1,135 @@
+"""Sparse concept inference: each class's logit is a sum over at most m concepts.
+
+    logits_n = zero-shot_n + sum_{i in S_n} B_ni r_i,    |S_n| <= m,    r_i = z(f) . z(c_i)
+
+r_i is the similarity of an image and a concept in a concept space z. S_n grows by one concept per round: the one that
+lowers the penalised loss most in a Newton step of its own weight, g^2 / (h + penalty), with g and h the first two
+derivatives of the loss at weight 0. After each round the weights of all classes are fitted anew, together, by
+penalised maximum likelihood, a convex problem. This is orthogonal matching pursuit (Pati et al., 1993) with the
+likelihood in place of squares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ccli.fitting.lbfgs import LBFGS
+
+
+class SparseLinear(nn.Module):
+    """Similarities to the concepts in use, times sparse weights: z [B, R] -> logits [B, N].
+
+    Args:
+        concepts: z(c) of the U concepts in use [U, R]. weight: [N, U], at most m entries per row are not 0.
+        chosen: rows of these concepts among the candidates [U].
+    """
+
+    def __init__(self, concepts: torch.Tensor, weight: torch.Tensor, chosen: torch.Tensor):
+        super().__init__()
+        for name, value in (("concepts", concepts), ("weight", weight), ("chosen", chosen)):
+            self.register_buffer(name, value.clone())
+
+    def similarities(self, z: torch.Tensor) -> torch.Tensor:
+        """r [B, U]."""
+        return z @ self.concepts.T
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.similarities(z) @ self.weight.T
+
+
+def sparse_path(
+    offset: torch.Tensor, z: torch.Tensor, labels: torch.Tensor, concepts: torch.Tensor, names: torch.Tensor,
+    penalty: float, most: int,
+) -> Iterator[SparseLinear]:  # fmt: skip
+    """Networks with 1, 2, ... `most` concepts per class, each fitted; fewer where candidates run out.
+
+    Args:
+        offset: zero-shot logits of the J training images [J, N], which the network's are added to.
+        z: the images in the concept space [J, R]; labels: [J].
+        concepts: the candidates in the concept space [C, R]; names: [C], the text concept of each: a class has no
+            text concept twice.
+        penalty: lambda of lambda / 2 ||B||^2.
+
+    Raises:
+        FloatingPointError: features or the loss are not finite.
+    """
+    if not (torch.isfinite(offset).all() and torch.isfinite(z).all() and torch.isfinite(concepts).all()):
+        raise FloatingPointError(
+            "sparse concept inference: logits or concepts are not finite; encode the features again"
+        )
+    classes, groups = offset.shape[1], int(names.max()) + 1 if len(names) else 0
+    taken = torch.zeros(classes, groups, dtype=torch.bool, device=z.device)
+    columns: list[torch.Tensor] = []  # per round, the candidate of each class [N]
+    values: list[torch.Tensor] = []  # per round, its similarities [J, N]
+    weight, logits = z.new_zeros(0, classes), offset
+    for _ in range(min(most, groups)):
+        column = _best(logits, z, labels, concepts, names, taken, penalty)
+        taken[torch.arange(classes), names[column]] = True
+        columns.append(column)
+        values.append(z @ concepts[column].T)
+        weight = torch.cat([weight, weight.new_zeros(1, classes)])
+        weight, logits = fit_weights(offset, values, labels, weight, penalty)
+        yield _network(concepts, torch.stack(columns, 1), weight.T)
+
+
+def _best(logits, z, labels, concepts, names, taken, penalty) -> torch.Tensor:
+    """The candidate of each class that a Newton step of its own weight gains most with [N]."""
+    p = logits.softmax(1)
+    residual, curvature = p - F.one_hot(labels, p.shape[1]), p * (1 - p)
+    best, found = p.new_full((p.shape[1],), -1.0), torch.zeros(p.shape[1], dtype=torch.long, device=p.device)
+    for start in range(0, len(concepts), 2048):
+        part = slice(start, start + 2048)
+        r = z @ concepts[part].T  # [J, c]
+        gain = (residual.T @ r).square() / (curvature.T @ r.square() + penalty)  # [N, c]
+        gain = gain.masked_fill(taken[:, names[part]], -1.0)
+        value, place = gain.max(1)
+        found, best = torch.where(value > best, place + start, found), value.maximum(best)
+    return found
+
+
+def fit_weights(
+    offset: torch.Tensor, values: list[torch.Tensor], labels: torch.Tensor, start: torch.Tensor, penalty: float,
+    steps: int = 100,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Weights [m, N] that minimise sum_j CE(offset_j + sum_k w_k r_jk, y_j) + penalty / 2 ||w||^2, and their logits.
+
+    Args:
+        offset: [J, N]; values: m of r [J, N], the similarities to each class's own concept; start: [m, N].
+    """
+    weight = start.clone()
+    rows = torch.arange(len(labels), device=labels.device)
+    optim = LBFGS(
+        [weight], max_iter=steps, history_size=10, line_search_fn="strong_wolfe", tolerance_grad=1e-5,
+        tolerance_change=1e-9,
+    )  # fmt: skip
+
+    def logits() -> torch.Tensor:
+        total = offset.clone()
+        for w, r in zip(weight, values):
+            total.addcmul_(r, w)
+        return total
+
+    @torch.no_grad()
+    def objective() -> torch.Tensor:
+        p = logits()
+        own, total = p[rows, labels], p.logsumexp(1)
+        p.sub_(total[:, None]).exp_()
+        p[rows, labels] -= 1
+        weight.grad = torch.stack([(p * r).sum(0) for r in values]).add_(weight, alpha=penalty)
+        return (total - own).sum() + penalty / 2 * weight.square().sum()
+
+    optim.step(objective)
+    if not float(objective()) < float("inf"):
+        raise FloatingPointError("sparse concept inference: the loss is not finite; check the features and the penalty")
+    return weight, logits()
+
+
+def _network(concepts: torch.Tensor, columns: torch.Tensor, weight: torch.Tensor) -> SparseLinear:
+    """columns, weight: [N, m]."""
+    chosen, places = columns.unique(return_inverse=True)
+    full = weight.new_zeros(len(columns), len(chosen)).scatter_(1, places, weight)
+    return SparseLinear(concepts[chosen], full, chosen)
