@@ -1,18 +1,55 @@
 """The command line and the tables of benchmarks, experiments and stress tests."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
 
 import tabulate
+
+from ccli.errors import CcliError
 
 
 class _Format(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
     pass
 
 
-def parser(doc: str) -> argparse.ArgumentParser:
-    """A parser whose help is the script's docstring, and names each default."""
-    return argparse.ArgumentParser(description=doc, formatter_class=_Format)
+def flag(*names: str, **options) -> Callable[[Callable], Callable]:
+    """Decorate a script's main function with an argument, as `add_argument` takes it."""
+
+    def add(main: Callable) -> Callable:
+        main.flags = [(names, options), *getattr(main, "flags", ())]
+        return main
+
+    return add
+
+
+def script(main: Callable[[argparse.Namespace], object]) -> Callable[[], int]:
+    """Make `main(args)`, the last function of a module, the command that the module is when it is run.
+
+    args: the values of its flags, and `scratch`, a temporary folder. The help is the module's docstring, with each
+    default. The exit status is what main returns, 0 for None; a CcliError is one line and status 2.
+    """
+
+    @wraps(main)
+    def run() -> int:
+        parser = argparse.ArgumentParser(description=main.__globals__["__doc__"], formatter_class=_Format)
+        for names, options in getattr(main, "flags", ()):
+            parser.add_argument(*names, **options)
+        args = parser.parse_args()
+        with tempfile.TemporaryDirectory() as scratch:
+            args.scratch = Path(scratch)
+            try:
+                return int(main(args) or 0)
+            except CcliError as error:
+                print(f"{Path(main.__globals__['__file__']).stem}: error: {error}", file=sys.stderr)
+                return 2
+
+    if main.__module__ == "__main__":
+        sys.exit(run())
+    return run
 
 
 def table(rows: Sequence[Sequence], heads: Sequence[str]) -> str:

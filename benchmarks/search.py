@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.console import parser, table
+from benchmarks.console import flag, script, table
 from benchmarks.timing import fastest
 from ccli.features.task import Split, unit
 from ccli.fitting import selection
@@ -124,11 +124,10 @@ def choice_row(method: str, criterion: str, images: int, classes: int) -> list[s
 
 
 @torch.no_grad()
-def main() -> None:
-    flags = parser(__doc__)
-    flags.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch")
-    flags.add_argument("--small", action="store_true", help="the smallest of the sizes alone")
-    args = flags.parse_args()
+@script
+@flag("--threads", type=int, default=torch.get_num_threads(), help="of torch")
+@flag("--small", action="store_true", help="the smallest of the sizes alone")
+def main(args) -> None:
     torch.set_num_threads(args.threads)
     rows = [grid_row(*sizes) for sizes in (GRIDS[:1] if args.small else GRIDS)]
     sizes = (100, 10) if args.small else IMAGES
@@ -137,7 +136,3 @@ def main() -> None:
     heads = ["", "loop, s", "here, s", "times as fast", "differ", "loop, MiB", "here, MiB"]
     print(f"{torch.get_num_threads()} threads")
     print(table(rows, heads))
-
-
-if __name__ == "__main__":
-    main()

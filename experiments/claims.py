@@ -5,7 +5,6 @@ seeds, which favours the luckiest), and CCLI's difference to it and to zero-shot
 test images and draws; then each method's mean over the cells that all methods have, and CCLI's difference to it.
 """
 
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.console import parser, table
+from benchmarks.console import flag, script, table
 from ccli.errors import CcliError
 from ccli.results.methods import OURS, ZERO_SHOT, method_order
 from ccli.results.records import find_records
@@ -72,20 +71,10 @@ def over_cells(cells: Cells) -> list[list[str]]:
     return rows
 
 
-def main() -> int:
-    flags = parser(__doc__)
-    flags.add_argument("folders", nargs="+", type=Path, metavar="OUTPUT")
-    flags.add_argument("--targets", action="store_true", help="tests on other data sets than the trained one")
-    args = flags.parse_args()
-    try:
-        cells = cells_of(args.folders, args.targets)
-        print(table(by_cell(cells), ["data set, shots", OURS, "best other", "difference", "to zero-shot"]), end="\n\n")
-        print(table(over_cells(cells), ["trainer", f"mean of {len(cells)} cells", "CCLI less it"]))
-    except CcliError as error:
-        print(f"claims: error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+@script
+@flag("folders", nargs="+", type=Path, metavar="OUTPUT")
+@flag("--targets", action="store_true", help="tests on other data sets than the trained one")
+def main(args) -> None:
+    cells = cells_of(args.folders, args.targets)
+    print(table(by_cell(cells), ["data set, shots", OURS, "best other", "difference", "to zero-shot"]), end="\n\n")
+    print(table(over_cells(cells), ["trainer", f"mean of {len(cells)} cells", "CCLI less it"]))
