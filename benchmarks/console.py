@@ -1,11 +1,13 @@
-"""The command line and the tables of benchmarks, experiments and stress tests."""
+"""What benchmarks, experiments and stress tests share: the command line, tables and the clock."""
 
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import tabulate
 
@@ -55,3 +57,19 @@ def script(main: Callable[[argparse.Namespace], object]) -> Callable[[], int]:
 def table(rows: Sequence[Sequence], heads: Sequence[str]) -> str:
     """A table in markdown; numbers stay as they were formatted."""
     return tabulate.tabulate(rows, heads, tablefmt="github", disable_numparse=True)
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of a call, and its result."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def fastest(rounds: int, works: Sequence[Callable[[], Any]]) -> tuple[list[float], list[Any]]:
+    """The least seconds of each work over `rounds`, and the results of the first round.
+
+    The works are taken in turn, so that a noisy machine is as noisy to each.
+    """
+    found = [[timed(work) for work in works] for _ in range(rounds)]
+    return [min(seconds for seconds, _ in column) for column in zip(*found)], [result for _, result in found[0]]

@@ -12,9 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.console import flag, script
+from benchmarks.console import fastest, flag, script
 from benchmarks.generated import untrained
-from benchmarks.timing import fastest
 from ccli.clip.model import FrozenClip
 from ccli.fitting.training import step
 from ccli.methods.context_optimization import POSITIONS, ContextOptimization, build, lay_out

@@ -18,9 +18,8 @@ import torch
 from torch.nn import functional as F
 
 import ccli.clip
-from benchmarks.console import flag, script, table
+from benchmarks.console import fastest, flag, script, table
 from benchmarks.generated import few_shot, images, untrained
-from benchmarks.timing import fastest
 from ccli.clip.model import PRECISIONS, FrozenClip
 from ccli.clip.weights import DEMO
 from ccli.datasets.concept_shapes import ConceptShapes

@@ -6,9 +6,8 @@ the listing that was kept. Beside it, the cost of a Datum for each training file
 
 from dassl.data.datasets import Datum
 
-from benchmarks.console import flag, script
+from benchmarks.console import fastest, flag, script, timed
 from benchmarks.generated import few_shot, imagenet_tree
-from benchmarks.timing import fastest, timed
 from ccli.datasets.imagenet import ImageNet
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.timing import timed
+from benchmarks.console import timed
 from ccli.results.records import read_record
 from ccli.sweeps.plan import Grid, Run, runs_of
 

@@ -20,8 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.console import flag, script, table
-from benchmarks.timing import fastest
+from benchmarks.console import fastest, flag, script, table, timed
 from ccli.features.task import Split, unit
 from ccli.fitting import selection
 from ccli.methods import gda, tip_adapter
@@ -86,7 +85,7 @@ def peak(work: Callable[[], object]) -> float:
 
 def compare(what: str, fast: Callable[[], torch.Tensor], slow: Callable, some, apart: int = 1) -> list[str]:
     """A row of the table; `slow` scores the candidates in `some`, which are every `apart`-th of the fast side's."""
-    (loop,), (theirs,) = fastest(1, [lambda: slow(some)])
+    loop, theirs = timed(lambda: slow(some))
     (seconds,), (ours,) = fastest(6, [fast])
     ours, theirs, loop = ours[::apart].flatten().double(), theirs.double(), loop * apart
     differ = int(((ours - theirs).abs() > 1e-6 * theirs.abs()).sum())

@@ -13,10 +13,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.console import flag, script, table
+from benchmarks.console import flag, script, table, timed
 from benchmarks.generated import bundle
 from benchmarks.processes import ROOT, command_of, one_run, own_seconds
-from benchmarks.timing import timed
 from ccli.features.bundles import write_bundle
 from ccli.results.records import read_record
 

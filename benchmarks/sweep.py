@@ -10,9 +10,8 @@ import subprocess
 
 from tqdm import tqdm
 
-from benchmarks.console import flag, script
+from benchmarks.console import flag, script, timed
 from benchmarks.processes import command_of, own_seconds, swept
-from benchmarks.timing import timed
 from ccli.results.records import read_record, same_record
 from ccli.sweeps.encoding import encode, missing_images
 from ccli.sweeps.plan import PAPER_SHOTS, TRAINERS, Grid, Run, runs_of

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks.console import flag, script
+from benchmarks.console import fastest, flag, script
 from benchmarks.coop import NAMES
 from benchmarks.generated import untrained
-from benchmarks.timing import fastest
 from ccli.clip.model import FrozenClip, encode_texts
 from ccli.clip.prompts import CONCEPT_TEMPLATE, DEFAULT_TEMPLATE
 from ccli.concepts.vocabulary import read_vocabulary
