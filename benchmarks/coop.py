@@ -6,16 +6,14 @@ their ratio, the largest difference of the logits relative to the largest logit,
 the gradient's norm.
 """
 
-import tempfile
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.console import parser
+from benchmarks.console import fastest, flag, script
 from benchmarks.generated import untrained
-from benchmarks.timing import fastest
 from ccli.clip.model import FrozenClip
 from ccli.fitting.training import step
 from ccli.methods.context_optimization import POSITIONS, ContextOptimization, build, lay_out
@@ -68,25 +66,19 @@ def measure(clip: FrozenClip, names: list[str], position: str, specific: bool, r
     return [*seconds, apart, float((gradient - fast_gradient).norm() / gradient.norm())]
 
 
-def main() -> None:
-    flags = parser(__doc__)
-    flags.add_argument("--architecture", default="RN50-quickgelu", help="of open_clip, or demo-clip")
-    flags.add_argument("--classes", type=int, default=100, help="how many of the 100 class names")
-    flags.add_argument("--repeats", type=int, default=2, help="steps of each way")
-    args = flags.parse_args()
+@script
+@flag("--architecture", default="RN50-quickgelu", help="of open_clip, or demo-clip")
+@flag("--classes", type=int, default=100, help="how many of the 100 class names")
+@flag("--repeats", type=int, default=2, help="steps of each way")
+def main(args) -> None:
     names = NAMES[: args.classes]
     print(f"{args.architecture}, {len(names)} classes, {torch.get_num_threads()} threads")
-    with tempfile.TemporaryDirectory() as place:
-        clip = FrozenClip(untrained(args.architecture, Path(place)))
-        tokens = clip.text_tower.context_length
-        for position, specific in [*((position, False) for position in POSITIONS), ("end", True)]:
-            slow, fast, logits, gradient = measure(clip, names, position, specific, args.repeats)
-            print(
-                f"{position}, {'a context for each class' if specific else 'one context'}: {tokens} tokens "
-                f"{slow:.3f} s, shared and cut {fast:.3f} s: {slow / fast:.1f} times as fast; "
-                f"logits differ by {logits:.1e}, gradients by {gradient:.1e}"
-            )
-
-
-if __name__ == "__main__":
-    main()
+    clip = FrozenClip(untrained(args.architecture, args.scratch))
+    tokens = clip.text_tower.context_length
+    for position, specific in [*((position, False) for position in POSITIONS), ("end", True)]:
+        slow, fast, logits, gradient = measure(clip, names, position, specific, args.repeats)
+        print(
+            f"{position}, {'a context for each class' if specific else 'one context'}: {tokens} tokens "
+            f"{slow:.3f} s, shared and cut {fast:.3f} s: {slow / fast:.1f} times as fast; "
+            f"logits differ by {logits:.1e}, gradients by {gradient:.1e}"
+        )

@@ -18,9 +18,8 @@ import torch
 from torch.nn import functional as F
 
 import ccli.clip
-from benchmarks.console import parser, table
+from benchmarks.console import fastest, flag, script, table
 from benchmarks.generated import few_shot, images, untrained
-from benchmarks.timing import fastest
 from ccli.clip.model import PRECISIONS, FrozenClip
 from ccli.clip.weights import DEMO
 from ccli.datasets.concept_shapes import ConceptShapes
@@ -84,14 +83,13 @@ def agreement(precision: str, root: str, place: Path) -> tuple[int, int]:
     return int((named[0] == named[1]).sum()), len(data.test)
 
 
-def main() -> None:
-    flags = parser(__doc__)
-    flags.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
-    flags.add_argument("--precision", default="fp32", choices=list(PRECISIONS))
-    flags.add_argument("--images", type=int, default=512, help="to encode (demo-clip: eight times as many)")
-    flags.add_argument("--rounds", type=int, default=3)
-    flags.add_argument("--root", default="data", help="folder of the data sets, for --precision bf16")
-    args = flags.parse_args()
+@script
+@flag("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+@flag("--precision", default="fp32", choices=list(PRECISIONS))
+@flag("--images", type=int, default=512, help="to encode (demo-clip: eight times as many)")
+@flag("--rounds", type=int, default=3)
+@flag("--root", default="data", help="folder of the data sets, for --precision bf16")
+def main(args) -> None:
     logging.disable(logging.WARNING)  # open_clip warns of untrained weights
     rows, cosines = [], []
     for name in args.models:
@@ -108,7 +106,3 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             same, of = agreement(args.precision, args.root, Path(place))
         print(f"demo-clip names the same class in {same} of {of} test images of concept_shapes")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,10 +6,9 @@ own. The temporary folder holds the bundle (2 GB).
 """
 
 import json
-import tempfile
 from pathlib import Path
 
-from benchmarks.console import parser, table
+from benchmarks.console import flag, script, table
 from benchmarks.generated import images, large_bundle
 from benchmarks.processes import Measured, measured, one_run
 
@@ -28,23 +27,17 @@ def row(what: str, run: Measured) -> list:
     return [what, run.record["total"], f"{run.seconds:.0f}", f"{run.memory:.2f}"]
 
 
-def main() -> None:
-    flags = parser(__doc__)
-    flags.add_argument("--images", type=int, default=100_000, help="to encode")
-    flags.add_argument("--rows", type=int, default=1_000_000, help="test images of the bundle")
-    flags.add_argument("--width", type=int, default=512, help="of the bundle's features")
-    args = flags.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        eurosat(place, args.images)
-        run = one_run("eurosat", "ZeroshotCLIP", 1, place, cfg="demo_clip", root=str(place))
-        rows = [row("images encoded, ZeroshotCLIP", measured(run, CCLI_STORE=str(place / "store")))]
-        path = large_bundle(place / "large.npz", args.rows, args.width, SHOTS, CLASSES)
-        for trainer in ("GDA", "CCLI"):
-            run = one_run(path, trainer, SHOTS, place)
-            rows.append(row(f"bundle of {path.stat().st_size / 1e9:.2f} GB, {trainer}", measured(run)))
+@script
+@flag("--images", type=int, default=100_000, help="to encode")
+@flag("--rows", type=int, default=1_000_000, help="test images of the bundle")
+@flag("--width", type=int, default=512, help="of the bundle's features")
+def main(args) -> None:
+    place = args.scratch
+    eurosat(place, args.images)
+    run = one_run("eurosat", "ZeroshotCLIP", 1, place, cfg="demo_clip", root=str(place))
+    rows = [row("images encoded, ZeroshotCLIP", measured(run, CCLI_STORE=str(place / "store")))]
+    path = large_bundle(place / "large.npz", args.rows, args.width, SHOTS, CLASSES)
+    for trainer in ("GDA", "CCLI"):
+        run = one_run(path, trainer, SHOTS, place)
+        rows.append(row(f"bundle of {path.stat().st_size / 1e9:.2f} GB, {trainer}", measured(run)))
     print(table(rows, ["run", "test images", "train.py (s)", "peak memory (GB)"]))
-
-
-if __name__ == "__main__":
-    main()

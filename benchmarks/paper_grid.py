@@ -6,13 +6,11 @@ sweep.py each. Prints runs and seconds by data set and in all.
 """
 
 import sys
-import tempfile
-from pathlib import Path
 
 import tabulate
 from dassl.data.datasets import DATASET_REGISTRY
 
-from benchmarks.console import parser
+from benchmarks.console import flag, script
 from benchmarks.generated import bundle
 from benchmarks.processes import swept
 from ccli.datasets.imagenet import ImageNet
@@ -32,24 +30,18 @@ def sizes(name: str) -> tuple[int, int, int, int]:
     return published.classes, max(PAPER_SHOTS), 0 if name == ImageNet.__name__ else 4, published.test
 
 
-def main() -> None:
-    flags = parser(__doc__)
-    flags.add_argument("--datasets", nargs="+", default=NAMES, choices=NAMES, metavar="NAME")
-    flags.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    args = flags.parse_args()
+@script
+@flag("--datasets", nargs="+", default=NAMES, choices=NAMES, metavar="NAME")
+@flag("--seeds", nargs="+", type=int, default=[1, 2, 3])
+def main(args) -> None:
     import_all("ccli.datasets")
     rows = []
-    with tempfile.TemporaryDirectory() as place:
-        for name in args.datasets:
-            classes, train, val, test = sizes(name)
-            path = write_bundle(Path(place) / f"{name}.npz", bundle(classes, train, val, test))
-            seconds, runs = swept(Grid([str(path)], ["CCLI"], PAPER_SHOTS, args.seeds, output=Path(place) / "runs"))
-            rows.append([name, classes, test, len(runs), round(seconds, 1)])
-            print(f"{name}: {len(runs)} runs in {seconds:.1f} s", file=sys.stderr)
-            path.unlink()
+    for name in args.datasets:
+        classes, train, val, test = sizes(name)
+        path = write_bundle(args.scratch / f"{name}.npz", bundle(classes, train, val, test))
+        seconds, runs = swept(Grid([str(path)], ["CCLI"], PAPER_SHOTS, args.seeds, output=args.scratch / "runs"))
+        rows.append([name, classes, test, len(runs), round(seconds, 1)])
+        print(f"{name}: {len(runs)} runs in {seconds:.1f} s", file=sys.stderr)
+        path.unlink()
     rows.append(["all", "", *(sum(row[column] for row in rows) for column in (2, 3, 4))])
     print(tabulate.tabulate(rows, ["data set", "classes", "test images", "runs", "seconds"], tablefmt="github"))
-
-
-if __name__ == "__main__":
-    main()

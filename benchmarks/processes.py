@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.timing import timed
+from benchmarks.console import timed
 from ccli.results.records import read_record
 from ccli.sweeps.plan import Grid, Run, runs_of
 
@@ -38,7 +38,7 @@ def one_run(dataset: str | Path, trainer: str, shots: int, output: Path, *option
     return runs_of(Grid([str(dataset)], [trainer], [shots], [1], output=output, options=options, **more))[0]
 
 
-def script(name: str, argv: Sequence[str]) -> list[str]:
+def command_of(name: str, argv: Sequence[str]) -> list[str]:
     return [sys.executable, str(ROOT / f"{name}.py"), *argv]
 
 
@@ -55,7 +55,7 @@ def peak(command: Sequence[str], **env: str) -> float:
 
 def measured(run: Run, **env: str) -> Measured:
     """Carry out a run. Raises subprocess.CalledProcessError where it fails."""
-    seconds, memory = timed(lambda: peak(script("train", run.argv), **env))
+    seconds, memory = timed(lambda: peak(command_of("train", run.argv), **env))
     return Measured(read_record(run.folder), seconds, memory)
 
 
@@ -68,7 +68,7 @@ def sweep_arguments(grid: Grid) -> list[str]:
 
 def swept(grid: Grid) -> tuple[float, dict[str, float]]:
     """Seconds of one sweep.py, and those of each of its runs by name."""
-    command = script("sweep", sweep_arguments(grid))
+    command = command_of("sweep", sweep_arguments(grid))
     seconds, done = timed(lambda: subprocess.run(command, check=True, capture_output=True, text=True))
     runs = re.findall(r"^(.+): [\d.]+ % \(([\d.]+) s\)$", done.stderr, re.MULTILINE)
     return seconds, {name: float(took) for name, took in runs}

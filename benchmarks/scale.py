@@ -12,13 +12,12 @@ are generated and put into the store beforehand.
 
 import math
 import os
-import tempfile
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from benchmarks.console import parser, table
+from benchmarks.console import flag, script, table
 from benchmarks.generated import WIDTH, around, bundle, centres, few_shot, imagenet_tree
 from benchmarks.processes import Measured, measured, one_run, own_seconds
 from ccli.clip.model import FrozenClip
@@ -92,24 +91,16 @@ def through_store(place: Path, cfg: str) -> Measured:
     return measured(run, CCLI_STORE=str(place / "store"))
 
 
-def main() -> None:
-    flags = parser(__doc__)
-    flags.add_argument("--store", action="store_true", help="the whole size alone, through the feature store")
-    flags.add_argument(
-        "--cfg", default="rn50", choices=["rn50", "rn50_plain"], help="with --store (plain: alpha fixed)"
-    )
-    args = flags.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        if not args.store:
-            heads = ["of", "number", "fit, select, test (s)", "train.py (s)", "peak memory (GB)", "power: time, memory"]
-            print(table(growth(Path(place)), heads))
-            return
-        run = through_store(Path(place), args.cfg)
+@script
+@flag("--store", action="store_true", help="the whole size alone, through the feature store")
+@flag("--cfg", default="rn50", choices=["rn50", "rn50_plain"], help="with --store (plain: alpha fixed)")
+def main(args) -> None:
+    if not args.store:
+        heads = ["of", "number", "fit, select, test (s)", "train.py (s)", "peak memory (GB)", "power: time, memory"]
+        print(table(growth(args.scratch), heads))
+        return
+    run = through_store(args.scratch, args.cfg)
     phases = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in run.record["seconds"].items())
     size = ", ".join(f"{number} {what}" for what, number in FULL.items())
     print(f"{args.cfg}: {size}; {CROPS} crops or views, {os.cpu_count()} cores")
     print(f"train.py in all {run.seconds:.1f} s ({phases}), peak memory {run.memory:.2f} GB")
-
-
-if __name__ == "__main__":
-    main()

@@ -20,8 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.console import parser, table
-from benchmarks.timing import fastest
+from benchmarks.console import fastest, flag, script, table, timed
 from ccli.features.task import Split, unit
 from ccli.fitting import selection
 from ccli.methods import gda, tip_adapter
@@ -86,7 +85,7 @@ def peak(work: Callable[[], object]) -> float:
 
 def compare(what: str, fast: Callable[[], torch.Tensor], slow: Callable, some, apart: int = 1) -> list[str]:
     """A row of the table; `slow` scores the candidates in `some`, which are every `apart`-th of the fast side's."""
-    (loop,), (theirs,) = fastest(1, [lambda: slow(some)])
+    loop, theirs = timed(lambda: slow(some))
     (seconds,), (ours,) = fastest(6, [fast])
     ours, theirs, loop = ours[::apart].flatten().double(), theirs.double(), loop * apart
     differ = int(((ours - theirs).abs() > 1e-6 * theirs.abs()).sum())
@@ -124,11 +123,10 @@ def choice_row(method: str, criterion: str, images: int, classes: int) -> list[s
 
 
 @torch.no_grad()
-def main() -> None:
-    flags = parser(__doc__)
-    flags.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch")
-    flags.add_argument("--small", action="store_true", help="the smallest of the sizes alone")
-    args = flags.parse_args()
+@script
+@flag("--threads", type=int, default=torch.get_num_threads(), help="of torch")
+@flag("--small", action="store_true", help="the smallest of the sizes alone")
+def main(args) -> None:
     torch.set_num_threads(args.threads)
     rows = [grid_row(*sizes) for sizes in (GRIDS[:1] if args.small else GRIDS)]
     sizes = (100, 10) if args.small else IMAGES
@@ -137,7 +135,3 @@ def main() -> None:
     heads = ["", "loop, s", "here, s", "times as fast", "differ", "loop, MiB", "here, MiB"]
     print(f"{torch.get_num_threads()} threads")
     print(table(rows, heads))
-
-
-if __name__ == "__main__":
-    main()

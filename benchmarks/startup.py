@@ -10,14 +10,12 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.console import parser, table
+from benchmarks.console import flag, script, table, timed
 from benchmarks.generated import bundle
-from benchmarks.processes import ROOT, one_run, own_seconds, script
-from benchmarks.timing import timed
+from benchmarks.processes import ROOT, command_of, one_run, own_seconds
 from ccli.features.bundles import write_bundle
 from ccli.results.records import read_record
 
@@ -36,14 +34,14 @@ class Command(NamedTuple):
 def commands(place: Path, root: Path) -> list[Command]:
     """All commands, importing torch first."""
     found = [Command(f"import {name}", [sys.executable, "-c", f"import {name}"]) for name in ("torch", "dassl.engine")]
-    found += [Command(f"{name}.py --help", script(name, ["--help"])) for name in SCRIPTS]
+    found += [Command(f"{name}.py --help", command_of(name, ["--help"])) for name in SCRIPTS]
     datasets = [write_bundle(place / "feature_bundle.npz", bundle(10, 4, 4, 200, concepts=50, width=64))]
     if (root / "concept_shapes").is_dir():
         datasets.append(Path("concept_shapes"))
     for dataset in datasets:
         for run in [one_run(dataset, trainer, 1, place, root=str(root)) for trainer in TRAINERS]:
             name = f"train.py {run.trainer} on {dataset.stem}"
-            found.append(Command(name, script("train", run.argv), run.folder))
+            found.append(Command(name, command_of("train", run.argv), run.folder))
     return found
 
 
@@ -56,16 +54,14 @@ def seconds(command: Command) -> tuple[float, float]:
     return whole, own_seconds(read_record(command.folder)) if command.folder else 0.0
 
 
-def main() -> None:
-    flags = parser(__doc__)
-    flags.add_argument("--root", type=Path, default="data", help="folder of the data sets")
-    flags.add_argument("--repeats", type=int, default=9, help="rounds that are measured")
-    flags.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="commands with one of these words")
-    args = flags.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        found = commands(Path(place), args.root.absolute())
-        found = found[:1] + [c for c in found[1:] if any(word in c.name for word in args.only)]
-        rounds = [[seconds(command) for command in found] for _ in range(1 + args.repeats)][1:]
+@script
+@flag("--root", type=Path, default="data", help="folder of the data sets")
+@flag("--repeats", type=int, default=9, help="rounds that are measured")
+@flag("--only", nargs="+", default=[""], metavar="WORD", help="commands with one of these words")
+def main(args) -> None:
+    found = commands(args.scratch, args.root.absolute())
+    found = found[:1] + [c for c in found[1:] if any(word in c.name for word in args.only)]
+    rounds = [[seconds(command) for command in found] for _ in range(1 + args.repeats)][1:]
     medians = [[statistics.median(x) for x in zip(*of)] for of in zip(*rounds)]
     rows = [
         [c.name, f"{whole:.3f}", f"{whole - medians[0][0]:+.3f}", f"{own:.3f}" if c.folder else ""]
@@ -73,7 +69,3 @@ def main() -> None:
     ]
     print(f"median of {args.repeats}, seconds")
     print(table(rows, ["", "in all", "above torch", "fit, select, test"]))
-
-
-if __name__ == "__main__":
-    main()

@@ -7,14 +7,11 @@ and the time of a run of the sweep beyond its own fit, selection and test.
 
 import statistics
 import subprocess
-import tempfile
-from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.console import parser
-from benchmarks.processes import own_seconds, script, swept
-from benchmarks.timing import timed
+from benchmarks.console import flag, script, timed
+from benchmarks.processes import command_of, own_seconds, swept
 from ccli.results.records import read_record, same_record
 from ccli.sweeps.encoding import encode, missing_images
 from ccli.sweeps.plan import PAPER_SHOTS, TRAINERS, Grid, Run, runs_of
@@ -29,25 +26,23 @@ def fill_store(runs: list[Run]) -> None:
 
 def one_at_a_time(runs: list[Run]) -> None:
     for run in tqdm(runs, desc="train.py", disable=None):
-        subprocess.run(script("train", run.argv), check=True, capture_output=True)
+        subprocess.run(command_of("train", run.argv), check=True, capture_output=True)
 
 
-def main() -> None:
-    flags = parser(__doc__)
-    flags.add_argument("--root", default="data", help="folder of the data sets")
-    flags.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    args = flags.parse_args()
+@script
+@flag("--root", default="data", help="folder of the data sets")
+@flag("--seeds", nargs="+", type=int, default=[1, 2, 3])
+def main(args) -> None:
     trainers = [name for name in TRAINERS if name != "CoOp"]
-    with tempfile.TemporaryDirectory() as place:
-        grids = [
-            Grid(["concept_shapes"], trainers, PAPER_SHOTS, args.seeds, root=args.root, output=Path(place) / side)
-            for side in ("sweep", "alone")
-        ]
-        runs, alone = map(runs_of, grids)
-        fill_store(runs)
-        fast, seconds = swept(grids[0])
-        slow, _ = timed(lambda: one_at_a_time(alone))
-        pairs = [(read_record(a.folder), read_record(b.folder)) for a, b in zip(runs, alone)]
+    grids = [
+        Grid(["concept_shapes"], trainers, PAPER_SHOTS, args.seeds, root=args.root, output=args.scratch / side)
+        for side in ("sweep", "alone")
+    ]
+    runs, alone = map(runs_of, grids)
+    fill_store(runs)
+    fast, seconds = swept(grids[0])
+    slow, _ = timed(lambda: one_at_a_time(alone))
+    pairs = [(read_record(a.folder), read_record(b.folder)) for a, b in zip(runs, alone)]
     different = sum(bool(same_record(*pair)) for pair in pairs)
     extra = [seconds[run.name] - own_seconds(record) for run, (record, _) in zip(runs, pairs)]
     print(
@@ -58,7 +53,3 @@ def main() -> None:
     print(
         f"beyond its own fit, selection and test, a run of the sweep took {middle:.3f} s (median), {mean:.3f} s (mean)"
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -6,16 +6,13 @@ eight is measured, and scaled. Prints the best seconds of --repeats calls of eac
 difference relative to a feature's norm.
 """
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
-from benchmarks.console import parser
+from benchmarks.console import fastest, flag, script
 from benchmarks.coop import NAMES
 from benchmarks.generated import untrained
-from benchmarks.timing import fastest
 from ccli.clip.model import FrozenClip, encode_texts
 from ccli.clip.prompts import CONCEPT_TEMPLATE, DEFAULT_TEMPLATE
 from ccli.concepts.vocabulary import read_vocabulary
@@ -48,29 +45,23 @@ def measure(clip: FrozenClip, texts: Sequence[str], repeats: int) -> tuple[float
     return slow * -(-len(texts) // BATCH) / len(starts), fast, float(apart.max())
 
 
-def main() -> None:
-    flags = parser(__doc__)
-    flags.add_argument("--architecture", default="RN50-quickgelu", help="of open_clip, or demo-clip")
-    flags.add_argument("--concepts", type=int, help="how many of the text concepts, instead of all")
-    flags.add_argument("--repeats", type=int, default=2, help="calls of each way")
-    args = flags.parse_args()
+@script
+@flag("--architecture", default="RN50-quickgelu", help="of open_clip, or demo-clip")
+@flag("--concepts", type=int, help="how many of the text concepts, instead of all")
+@flag("--repeats", type=int, default=2, help="calls of each way")
+def main(args) -> None:
     sets = {
         "class prompts": [DEFAULT_TEMPLATE.format(name) for name in NAMES],
         "text concepts": [CONCEPT_TEMPLATE.format(name) for name in read_vocabulary().names[: args.concepts]],
     }
     print(f"{args.architecture}, {torch.get_num_threads()} threads")
-    with tempfile.TemporaryDirectory() as place:
-        clip, total = FrozenClip(untrained(args.architecture, Path(place))), torch.zeros(2)
-        clip.encode_text([""])  # loads the model
-        for name, texts in sets.items():
-            slow, fast, apart = measure(clip, texts, args.repeats)
-            total += torch.tensor([slow, fast])
-            print(
-                f"{len(texts)} {name}: {clip.text_tower.context_length} tokens {slow:.2f} s, cut {fast:.2f} s: "
-                f"{slow / fast:.1f} times as fast; features differ by {apart:.1e} of their norm"
-            )
+    clip, total = FrozenClip(untrained(args.architecture, args.scratch)), torch.zeros(2)
+    clip.encode_text([""])  # loads the model
+    for name, texts in sets.items():
+        slow, fast, apart = measure(clip, texts, args.repeats)
+        total += torch.tensor([slow, fast])
+        print(
+            f"{len(texts)} {name}: {clip.text_tower.context_length} tokens {slow:.2f} s, cut {fast:.2f} s: "
+            f"{slow / fast:.1f} times as fast; features differ by {apart:.1e} of their norm"
+        )
     print(f"together: {total[0] / total[1]:.1f} times as fast")
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,7 @@
 import difflib
 import errno
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 
 class CcliError(Exception):
@@ -46,23 +46,36 @@ def check_choice(name: str, value: object, known: Iterable[str]) -> None:
 
 
 @contextmanager
-def os_errors(what: str, remedy: str = "", kind: type[CcliError] = CcliError) -> Iterator[None]:
-    """Turn an OSError into a CcliError, or one of that kind, of one line: "WHAT (reason); REMEDY".
+def in_one_line(
+    of: type[Exception] | tuple[type[Exception], ...], what: str, remedy: str = "", kind: type[CcliError] = CcliError,
+    longest: int | None = 160,
+) -> Iterator[None]:  # fmt: skip
+    """Turn errors of some types into a CcliError, or one of that kind, of one line: "WHAT (reason); REMEDY".
 
     Args:
+        of: the types; a CcliError passes as it is.
         what: what failed, with the path, such as "cannot write a.json".
         remedy: what the user can do, such as "choose another folder".
+        longest: characters of the reason, at most.
     """
     try:
         yield
-    except OSError as error:
-        why = f"{what} ({error.strerror or error})"
+    except CcliError:
+        raise
+    except of as error:
+        why = f"{what} ({getattr(error, 'strerror', None) or first_line(error, longest)})"
         raise kind(f"{why}; {remedy}" if remedy else why) from error
+
+
+def os_errors(what: str, remedy: str = "", kind: type[CcliError] = CcliError) -> AbstractContextManager[None]:
+    """`in_one_line` for what the operating system refuses."""
+    return in_one_line(OSError, what, remedy, kind)
 
 
 def first_line(error: BaseException, longest: int | None = None) -> str:
     """The first line of an error's message, at most `longest` characters of it, or its type where it has none."""
-    return printable((str(error).strip() or type(error).__name__).splitlines()[0])[:longest]
+    text = f"no {error}" if isinstance(error, KeyError) else str(error).strip() or type(error).__name__
+    return printable(text.splitlines()[0])[:longest]
 
 
 def printable(text: str) -> str:

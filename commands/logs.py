@@ -87,9 +87,7 @@ def print_means(directory: str, keyword="accuracy", tested=False, several=False,
     end_signals = TESTED if tested else TRAINED
     experiments = [os.path.join(directory, name) for name in subfolders(directory)] if several else [directory]
     if not experiments:
-        raise CcliError(
-            f"nothing found in {directory}: it has no sub-folders; leave --multi-exp out or give their parent"
-        )
+        raise CcliError(f"nothing found in {directory}: no sub-folders; leave --multi-exp out or give their parent")
     means = [summarise(experiment, keyword, end_signals, ci95) for experiment in experiments]
     if several:
         print(f"Average performance\n* {keyword}: {np.mean(means):.2f}%")

@@ -1,11 +1,9 @@
 """Caltech101: 100 kinds of object (Fei-Fei et al., 2004), without BACKGROUND_Google and Faces_easy."""
 
-from dassl.data.datasets import DATASET_REGISTRY
-
-from ccli.datasets.common.few_shot import FewShotDataset, Sizes
+from ccli.datasets.common.few_shot import FewShotDataset, Sizes, register
 
 
-@DATASET_REGISTRY.register()
+@register
 class Caltech101(FewShotDataset):
     dataset_dir, short_name = "caltech-101", "caltech101"
     image_dir = "101_ObjectCategories"

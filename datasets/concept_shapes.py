@@ -10,10 +10,9 @@ import shutil
 from pathlib import Path
 
 import filelock
-from dassl.data.datasets import DATASET_REGISTRY
 from tqdm import tqdm
 
-from ccli.datasets.common.few_shot import FewShotDataset
+from ccli.datasets.common.few_shot import FewShotDataset, register
 from ccli.datasets.common.splits import PARTS, Pools, read_split
 from ccli.datasets.scenes.classes import CLASSES
 from ccli.datasets.scenes.render import render
@@ -24,7 +23,7 @@ NAMES = tuple(CLASSES)
 SPLIT_FILE = "split_zhou_ConceptShapes.json"
 
 
-@DATASET_REGISTRY.register()
+@register
 class ConceptShapes(FewShotDataset):
     """The source: train, val and test of all classes."""
 
@@ -55,7 +54,7 @@ class ConceptShapes(FewShotDataset):
         return f"remove {Path(root) / cls.dataset_dir} to draw it again"
 
 
-@DATASET_REGISTRY.register()
+@register
 class ConceptShapesV2(ConceptShapes):
     """A new draw: any rotation, wider sizes, unusual light. All classes."""
 
@@ -65,7 +64,7 @@ class ConceptShapesV2(ConceptShapes):
     counts = {"test": 60}
 
 
-@DATASET_REGISTRY.register()
+@register
 class ConceptShapesSketch(ConceptShapesV2):
     """Coloured line drawings. All classes."""
 
@@ -73,7 +72,7 @@ class ConceptShapesSketch(ConceptShapesV2):
     shift = "sketch"
 
 
-@DATASET_REGISTRY.register()
+@register
 class ConceptShapesA(ConceptShapesV2):
     """Small objects among many large distractors. Every other class."""
 
@@ -82,7 +81,7 @@ class ConceptShapesA(ConceptShapesV2):
     names = NAMES[::2]
 
 
-@DATASET_REGISTRY.register()
+@register
 class ConceptShapesR(ConceptShapesV2):
     """Outlined objects, faded or blurry, on a plain background. Every third class."""
 

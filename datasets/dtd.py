@@ -1,11 +1,9 @@
 """DescribableTextures (DTD): 47 words for textures (Cimpoi et al., 2014)."""
 
-from dassl.data.datasets import DATASET_REGISTRY
-
-from ccli.datasets.common.few_shot import FewShotDataset, Sizes
+from ccli.datasets.common.few_shot import FewShotDataset, Sizes, register
 
 
-@DATASET_REGISTRY.register()
+@register
 class DescribableTextures(FewShotDataset):
     dataset_dir = short_name = "dtd"
     image_dir = "images"

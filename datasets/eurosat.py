@@ -1,11 +1,9 @@
 """EuroSAT: 10 kinds of land, seen by Sentinel-2 (Helber et al., 2019)."""
 
-from dassl.data.datasets import DATASET_REGISTRY
-
-from ccli.datasets.common.few_shot import FewShotDataset, Sizes
+from ccli.datasets.common.few_shot import FewShotDataset, Sizes, register
 
 
-@DATASET_REGISTRY.register()
+@register
 class EuroSAT(FewShotDataset):
     dataset_dir = short_name = "eurosat"
     image_dir = "2750"

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-from dassl.data.datasets import DATASET_REGISTRY
-
-from ccli.datasets.common.few_shot import FewShotDataset, Sizes
+from ccli.datasets.common.few_shot import FewShotDataset, Sizes, register
 from ccli.datasets.common.splits import PARTS, Item, Pools, read_lines
 from ccli.errors import CcliError
 
 
-@DATASET_REGISTRY.register()
+@register
 class FGVCAircraft(FewShotDataset):
     dataset_dir = short_name = "fgvc_aircraft"
     image_dir = "images"

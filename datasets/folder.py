@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from dassl.data.datasets import DATASET_REGISTRY
-
-from ccli.datasets.common.few_shot import FewShotDataset
+from ccli.datasets.common.few_shot import FewShotDataset, register
 from ccli.datasets.common.folder_classes import read_classes
 from ccli.datasets.common.folder_split import split_pools
 from ccli.datasets.common.splits import Item, Pools
@@ -22,7 +20,7 @@ def extend_cfg(cfg) -> None:
     cfg.DATASET.setdefault("TEST_SHARE", 0.3)
 
 
-@DATASET_REGISTRY.register()
+@register
 class Folder(FewShotDataset):
     """Shots drawn from class folders. `templates` are those of classes.json, if any."""
 

@@ -1,11 +1,9 @@
 """Food101: 101 dishes (Bossard et al., 2014)."""
 
-from dassl.data.datasets import DATASET_REGISTRY
-
-from ccli.datasets.common.few_shot import FewShotDataset, Sizes
+from ccli.datasets.common.few_shot import FewShotDataset, Sizes, register
 
 
-@DATASET_REGISTRY.register()
+@register
 class Food101(FewShotDataset):
     dataset_dir, short_name = "food-101", "food101"
     image_dir = "images"

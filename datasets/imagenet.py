@@ -6,14 +6,12 @@ disk, so its draw cannot be repeated; here they are sorted. DATASET.PICKS takes 
 
 from pathlib import Path
 
-from dassl.data.datasets import DATASET_REGISTRY
-
-from ccli.datasets.common.few_shot import Sizes
+from ccli.datasets.common.few_shot import Sizes, register
 from ccli.datasets.common.splits import Pools
 from ccli.datasets.common.synsets import SynsetDataset
 
 
-@DATASET_REGISTRY.register()
+@register
 class ImageNet(SynsetDataset):
     dataset_dir = short_name = "imagenet"
     image_dir = "images"

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-from dassl.data.datasets import DATASET_REGISTRY
-
-from ccli.datasets.common.few_shot import Sizes
+from ccli.datasets.common.few_shot import Sizes, register
 from ccli.datasets.common.synsets import SynsetDataset
 
 
-@DATASET_REGISTRY.register()
+@register
 class ImageNetA(SynsetDataset):
     dataset_dir, short_name = "imagenet-adversarial", "imagenet_a"
     image_dir = "imagenet-a"

@@ -1,12 +1,10 @@
 """ImageNet-R (Hendrycks et al., 2021): renditions (paintings, toys, tattoos ...) of 200 of the classes."""
 
-from dassl.data.datasets import DATASET_REGISTRY
-
-from ccli.datasets.common.few_shot import Sizes
+from ccli.datasets.common.few_shot import Sizes, register
 from ccli.datasets.imagenet_a import ImageNetA
 
 
-@DATASET_REGISTRY.register()
+@register
 class ImageNetR(ImageNetA):
     dataset_dir, short_name = "imagenet-rendition", "imagenet_r"
     image_dir = "imagenet-r"

@@ -1,12 +1,10 @@
 """ImageNet-Sketch (Wang et al., 2019): drawings of the 1000 classes."""
 
-from dassl.data.datasets import DATASET_REGISTRY
-
-from ccli.datasets.common.few_shot import Sizes
+from ccli.datasets.common.few_shot import Sizes, register
 from ccli.datasets.common.synsets import SynsetDataset
 
 
-@DATASET_REGISTRY.register()
+@register
 class ImageNetSketch(SynsetDataset):
     dataset_dir, short_name = "imagenet-sketch", "imagenet_sketch"
     image_dir = "images"

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-from dassl.data.datasets import DATASET_REGISTRY
-
-from ccli.datasets.common.few_shot import Sizes
+from ccli.datasets.common.few_shot import Sizes, register
 from ccli.datasets.common.splits import Pools
 from ccli.datasets.common.synsets import SynsetDataset
 
 
-@DATASET_REGISTRY.register()
+@register
 class ImageNetV2(SynsetDataset):
     dataset_dir = short_name = "imagenetv2"
     image_dir = "imagenetv2-matched-frequency-format-val"

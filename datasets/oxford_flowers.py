@@ -1,11 +1,9 @@
 """OxfordFlowers: 102 flowers (Nilsback and Zisserman, 2008)."""
 
-from dassl.data.datasets import DATASET_REGISTRY
-
-from ccli.datasets.common.few_shot import FewShotDataset, Sizes
+from ccli.datasets.common.few_shot import FewShotDataset, Sizes, register
 
 
-@DATASET_REGISTRY.register()
+@register
 class OxfordFlowers(FewShotDataset):
     dataset_dir = short_name = "oxford_flowers"
     image_dir = "jpg"

@@ -1,11 +1,9 @@
 """OxfordPets: 37 breeds of cats and dogs (Parkhi et al., 2012)."""
 
-from dassl.data.datasets import DATASET_REGISTRY
-
-from ccli.datasets.common.few_shot import FewShotDataset, Sizes
+from ccli.datasets.common.few_shot import FewShotDataset, Sizes, register
 
 
-@DATASET_REGISTRY.register()
+@register
 class OxfordPets(FewShotDataset):
     dataset_dir = short_name = "oxford_pets"
     image_dir = "images"

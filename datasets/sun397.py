@@ -1,11 +1,9 @@
 """SUN397: 397 scenes (Xiao et al., 2010)."""
 
-from dassl.data.datasets import DATASET_REGISTRY
-
-from ccli.datasets.common.few_shot import FewShotDataset, Sizes
+from ccli.datasets.common.few_shot import FewShotDataset, Sizes, register
 
 
-@DATASET_REGISTRY.register()
+@register
 class SUN397(FewShotDataset):
     dataset_dir = short_name = "sun397"
     image_dir = "SUN397"

@@ -1,11 +1,9 @@
 """UCF101: the middle frames of videos of 101 actions (Soomro et al., 2012)."""
 
-from dassl.data.datasets import DATASET_REGISTRY
-
-from ccli.datasets.common.few_shot import FewShotDataset, Sizes
+from ccli.datasets.common.few_shot import FewShotDataset, Sizes, register
 
 
-@DATASET_REGISTRY.register()
+@register
 class UCF101(FewShotDataset):
     dataset_dir = short_name = "ucf101"
     image_dir = "UCF-101-midframes"

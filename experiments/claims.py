@@ -5,21 +5,56 @@ seeds, which favours the luckiest), and CCLI's difference to it and to zero-shot
 test images and draws; then each method's mean over the cells that all methods have, and CCLI's difference to it.
 """
 
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.console import parser, table
+from benchmarks.console import flag, script, table
 from ccli.errors import CcliError
 from ccli.results.methods import OURS, ZERO_SHOT, method_order
 from ccli.results.records import find_records
-from experiments.bootstrap import Difference, difference
 
+RESAMPLES = 2000  # of the bootstrap
 Cells = dict[tuple[str, int], dict[str, list[dict[str, Any]]]]  # (data set, shots) -> trainer -> records
+
+
+class Difference(NamedTuple):
+    points: float  # percentage points, the first method less the second
+    error: float  # its standard error
+
+
+def difference(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]) -> Difference:
+    """The mean difference in accuracy over the seeds that both have, and its bootstrap standard error.
+
+    Seeds (draws) and test images are resampled independently of each other, pairs staying together. Where all seeds
+    draw the same shots they are no replicates, and the error is that of the test images alone.
+
+    Args:
+        first, second: records of one data set and number of shots, one per seed.
+
+    Raises:
+        CcliError: no seed in common, or other test images.
+    """
+    ours, theirs = ({record["seed"]: record for record in several} for several in (first, second))
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        raise CcliError("no seed that both methods have; run them with the same seeds")
+    rows = []
+    for seed in seeds:
+        a, b = ours[seed], theirs[seed]
+        if a["labels"] != b["labels"]:
+            raise CcliError(f"seed {seed} of {a['trainer']} and {b['trainer']} was not tested on the same images")
+        labels = np.asarray(a["labels"])
+        rows.append((a["predictions"] == labels).astype(float) - (b["predictions"] == labels))
+    found = np.stack(rows)  # [seeds, images], each -1, 0 or 1
+    rng, (draws, images) = np.random.default_rng(0), found.shape
+    by_seed = rng.multinomial(draws, np.full(draws, 1 / draws), RESAMPLES) / draws  # [resamples, seeds]
+    by_image = rng.multinomial(images, np.full(images, 1 / images), RESAMPLES) / images
+    means = ((by_seed @ found) * by_image).sum(1)
+    return Difference(100 * float(found.mean()), 100 * float(means.std(ddof=1)))
 
 
 def cells_of(folders: Sequence[Path], targets: bool) -> Cells:
@@ -72,20 +107,10 @@ def over_cells(cells: Cells) -> list[list[str]]:
     return rows
 
 
-def main() -> int:
-    flags = parser(__doc__)
-    flags.add_argument("folders", nargs="+", type=Path, metavar="OUTPUT")
-    flags.add_argument("--targets", action="store_true", help="tests on other data sets than the trained one")
-    args = flags.parse_args()
-    try:
-        cells = cells_of(args.folders, args.targets)
-        print(table(by_cell(cells), ["data set, shots", OURS, "best other", "difference", "to zero-shot"]), end="\n\n")
-        print(table(over_cells(cells), ["trainer", f"mean of {len(cells)} cells", "CCLI less it"]))
-    except CcliError as error:
-        print(f"claims: error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+@script
+@flag("folders", nargs="+", type=Path, metavar="OUTPUT")
+@flag("--targets", action="store_true", help="tests on other data sets than the trained one")
+def main(args) -> None:
+    cells = cells_of(args.folders, args.targets)
+    print(table(by_cell(cells), ["data set, shots", OURS, "best other", "difference", "to zero-shot"]), end="\n\n")
+    print(table(over_cells(cells), ["trainer", f"mean of {len(cells)} cells", "CCLI less it"]))

@@ -6,16 +6,15 @@ do. RUNs are folders of CCLI's runs on concept_shapes (SOURCE visual), of any se
 mean for each kind of part; --to writes every entry.
 """
 
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.console import parser, table
+from benchmarks.console import flag, script, table
 from ccli.datasets.concept_shapes import ConceptShapes
 from ccli.errors import CcliError
-from ccli.files.atomic import moved_into_place
+from ccli.files.atomic import write_whole
 from ccli.inference.saving import load_run
 from ccli.results.records import read_record
 from scripts.demo_clip.words import kinds_of_words, words_of_images
@@ -70,22 +69,11 @@ def summary(found: Sequence[Found]) -> tuple[list[str], list[list[str]], list[li
     return [*(f"K = {k}" for k in ks), "chance"], rows, entries
 
 
-def main() -> int:
-    flags = parser(__doc__)
-    flags.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run of CCLI")
-    flags.add_argument("--to", type=Path, metavar="FILE", help="a markdown table of every entry")
-    args = flags.parse_args()
-    try:
-        heads, rows, entries = summary([one for folder in args.runs for one in quality(folder)])
-    except (CcliError, OSError) as error:
-        print(f"concept_quality: error: {error}", file=sys.stderr)
-        return 2
+@script
+@flag("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run of CCLI")
+@flag("--to", type=Path, metavar="FILE", help="a markdown table of every entry")
+def main(args) -> None:
+    heads, rows, entries = summary([one for folder in args.runs for one in quality(folder)])
     print(table(rows, ["part", "entries", *heads]))
     if args.to:
-        with moved_into_place(args.to) as scratch:
-            scratch.write_text(table(entries, ["part", "entry", *heads]) + "\n", encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        write_whole(args.to, table(entries, ["part", "entry", *heads]) + "\n")

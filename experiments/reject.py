@@ -13,15 +13,14 @@ The exit status is 1 where CCLI's mean accuracy on the images that it keeps does
 
 import itertools
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.console import parser, table
-from benchmarks.processes import script, sweep_arguments
+from benchmarks.console import flag, script, table
+from benchmarks.processes import command_of, sweep_arguments
 from ccli.errors import CcliError
 from ccli.inference.saving import load_run
 from ccli.results.methods import OURS
@@ -44,7 +43,7 @@ class Tested(NamedTuple):
 
 def train(grid: Grid) -> None:
     """The runs of a grid by sweep.py, which keeps those that are done."""
-    command = script("sweep", [*sweep_arguments(grid), "--threads", "1"])
+    command = command_of("sweep", [*sweep_arguments(grid), "--threads", "1"])
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
         raise CcliError("sweep.py failed; its messages are above")
 
@@ -131,22 +130,13 @@ def report(grid: Grid) -> bool:
     return rises(means)
 
 
-def main() -> int:
-    flags = parser(__doc__)
-    flags.add_argument("--output", type=Path, default="output/reject", help="folder of the runs")
-    flags.add_argument("--dataset", default="concept_shapes", help="yaml stem, or path of a bundle")
-    flags.add_argument("--shots", type=int, default=16)
-    flags.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    flags.add_argument("--root", default="data", help="folder of the data sets")
-    args = flags.parse_args()
-    try:
-        grid = Grid([args.dataset], METHODS, [args.shots], args.seeds, root=args.root, output=args.output)
-        train(grid)
-        return 0 if report(grid) else 1
-    except CcliError as error:
-        print(f"reject: error: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+@script
+@flag("--output", type=Path, default="output/reject", help="folder of the runs")
+@flag("--dataset", default="concept_shapes", help="yaml stem, or path of a bundle")
+@flag("--shots", type=int, default=16)
+@flag("--seeds", nargs="+", type=int, default=[1, 2, 3])
+@flag("--root", default="data", help="folder of the data sets")
+def main(args) -> bool:
+    grid = Grid([args.dataset], METHODS, [args.shots], args.seeds, root=args.root, output=args.output)
+    train(grid)
+    return not report(grid)

@@ -7,15 +7,14 @@ colours to be small.
 
 import io
 import json
-import sys
-import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.console import parser
+from benchmarks.console import flag, script
 from ccli.cli import run
+from ccli.errors import CcliError
 from ccli.files.atomic import moved_into_place
 from tests.browser import CHROMIUM, WHY_NOT, Browser
 
@@ -45,30 +44,24 @@ def picture(browser: Browser, first: str, last: str, target: Path) -> None:
     print(f"{target}: {cut.width} x {cut.height}, {target.stat().st_size // 1000} kB")
 
 
-def main() -> int:
-    flags = parser(__doc__)
-    for name, words in (("output", "folder of runs"), ("run", "folder of a run of CCLI"), ("folder", "to write into")):
-        flags.add_argument(name, type=Path, metavar=name.upper(), help=words)
-    args = flags.parse_args()
+@script
+@flag("output", type=Path, metavar="OUTPUT", help="folder of runs")
+@flag("run", type=Path, metavar="RUN", help="folder of a run of CCLI")
+@flag("folder", type=Path, metavar="FOLDER", help="to write into")
+def main(args) -> int:
     if CHROMIUM is None:
-        print(f"screenshots: error: {WHY_NOT}", file=sys.stderr)
-        return 2
-    with tempfile.TemporaryDirectory() as place:
-        pages = Path(place) / "report.html", Path(place) / "concepts.html"
-        for page, words in zip(pages, ([args.output], ["--concepts", args.run])):
-            with redirect_stdout(io.StringIO()):
-                status = run("report", "report.py", [*map(str, words), "--to", str(page)])
-            if status:
-                return status
-        with Browser() as browser:
-            browser.open(pages[0], width=WIDTHS[0])
-            picture(browser, *ACCURACY, args.folder / "report.png")
-            browser.open(pages[1], width=WIDTHS[1])
-            for element, value in FILTERS.items():
-                choose(browser, element, value)
-            picture(browser, *CONCEPTS, args.folder / "concepts.png")
+        raise CcliError(WHY_NOT)
+    pages = args.scratch / "report.html", args.scratch / "concepts.html"
+    for page, words in zip(pages, ([args.output], ["--concepts", args.run])):
+        with redirect_stdout(io.StringIO()):
+            status = run("report", "report.py", [*map(str, words), "--to", str(page)])
+        if status:
+            return status
+    with Browser() as browser:
+        browser.open(pages[0], width=WIDTHS[0])
+        picture(browser, *ACCURACY, args.folder / "report.png")
+        browser.open(pages[1], width=WIDTHS[1])
+        for element, value in FILTERS.items():
+            choose(browser, element, value)
+        picture(browser, *CONCEPTS, args.folder / "concepts.png")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from tqdm import tqdm
 
-from ccli.errors import CcliError, first_line, os_errors
+from ccli.errors import CcliError, first_line, in_one_line, os_errors
 from ccli.results.records import RECORD
 from ccli.sweeps.encoding import Missing, encode, shares
 from ccli.sweeps.execute import Outcome, cut_off, execute
@@ -75,10 +75,8 @@ def connect(address: str, threads: int):
         _refuse_unhealthy(address)
     handed_on = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
     environment = {"env_vars": handed_on | {"OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": "1000"}}
-    try:
+    with in_one_line((ConnectionError, ValueError, RuntimeError), f"no Ray cluster at {address}", "see `ray status`"):
         ray.init(address, runtime_env=environment, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise CcliError(f"no Ray cluster at {address}: {first_line(error)}; see `ray status`") from error
     return ray
 
 

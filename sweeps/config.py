@@ -6,7 +6,7 @@ import pkgutil
 from pathlib import Path
 
 from ccli import plugins
-from ccli.errors import CcliError, first_line, nearest, printable
+from ccli.errors import CcliError, first_line, in_one_line, nearest, printable
 from ccli.results.records import leaves
 
 PACKAGES = ("ccli.trainers", "ccli.datasets.common", "ccli.datasets")  # whose modules add keys, trainers and data sets
@@ -84,7 +84,5 @@ def merge_pairs(cfg, pairs: list) -> None:
         if key not in known:
             hint = f"{nearest(key, known)} The defaults are listed at the head of any log.txt"
             raise CcliError(f"unknown option {printable(key)}.{hint}")
-        try:
+        with in_one_line(Exception, f"option {key}: {value!r} does not fit"):  # odd literals raise many types
             cfg.merge_from_list([key, value])
-        except Exception as error:  # literals that nest or hash badly raise half a dozen types
-            raise CcliError(f"option {key}: {value!r} does not fit ({first_line(error)})") from error

@@ -13,7 +13,8 @@ from tqdm import tqdm
 from ccli.errors import CcliError
 from ccli.results.identity import State, folder_state
 from ccli.results.records import FAILURE, read_record
-from ccli.results.table_formats import results_table
+from ccli.results.table_formats import render
+from ccli.results.tables import build_table
 from ccli.sweeps import cluster, workers
 from ccli.sweeps.encoding import Missing
 from ccli.sweeps.execute import Outcome, holds_its_record
@@ -165,8 +166,8 @@ def print_table(plan: Plan, outcomes: Sequence[Outcome], against: str) -> None:
     several = all(len({record[field] for record in records}) > 1 for field in ("dataset", "shots"))
     columns = "dataset" if several else None
     try:
-        table = results_table(records, columns, against=against)
+        table = build_table(records, columns, against)
     except CcliError as error:
-        table = results_table(records, columns)  # raises by itself, unless only the difference was wrong
+        table = build_table(records, columns)  # raises by itself, unless only the difference was wrong
         print(f"warning: {error}; the table is without differences", file=sys.stderr)
-    print(table)
+    print(render(table))

@@ -1,5 +1,8 @@
 """Records for tests of tables, and tables read back."""
 
+from ccli.results.table_formats import render
+from ccli.results.tables import build_table
+
 
 def make(correct, seed=1, trainer="CCLI", dataset="dtd", shots=16, total=100, **other):
     fields = {"cfg": "rn50", "backbone": "RN50", "protocol": "validation", "selected_by": "validation"} | other
@@ -15,6 +18,10 @@ def make(correct, seed=1, trainer="CCLI", dataset="dtd", shots=16, total=100, **
         "accuracy": -1.0,
         **fields,
     }
+
+
+def results_table(records, columns=None, fmt="github", against="", published=()):
+    return render(build_table(records, columns, against, published), fmt)
 
 
 def split(table):

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ccli.clip.text_tower import TextTower, is_clips_own
 from ccli.clip.weights import ModelFacts, find_weights
-from ccli.errors import CcliError
+from ccli.errors import CcliError, check_choice
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _AT_ONCE = 64  # images per batch
@@ -36,8 +36,7 @@ class FrozenClip:
     """
 
     def __init__(self, name: str, device: str | torch.device = "cpu", precision: str = "fp32"):
-        if precision not in PRECISIONS:
-            raise CcliError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}")
+        check_choice("precision", precision, PRECISIONS)
         self.name, self.device, self.precision = name, torch.device(device), precision
         self._weights = find_weights(name)
 

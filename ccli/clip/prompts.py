@@ -12,7 +12,7 @@ Sources, each string as published there:
 from collections.abc import Iterable
 from importlib.resources import files
 
-from ccli.errors import CcliError, nearest
+from ccli.errors import CcliError, check_choice
 
 DEFAULT_TEMPLATE = "a photo of a {}."
 CONCEPT_TEMPLATE = "The photo is {}."
@@ -62,12 +62,8 @@ def templates_for(dataset: str, ensemble: str = "single") -> tuple[str, ...]:
     Raises:
         CcliError: no such ensemble.
     """
-    if ensemble == "single":
-        return (TEMPLATES.get(dataset, DEFAULT_TEMPLATE),)
-    if ensemble in ENSEMBLES:
-        return ENSEMBLES[ensemble]
-    known = ("single", *ENSEMBLES)
-    raise CcliError(f"No template ensemble {ensemble!r}: choose one of {', '.join(known)}.{nearest(ensemble, known)}")
+    check_choice("ensemble", ensemble, ("single", *ENSEMBLES))
+    return ENSEMBLES.get(ensemble) or (TEMPLATES.get(dataset, DEFAULT_TEMPLATE),)
 
 
 def class_prompts(classnames: Iterable[str], templates: Iterable[str]) -> list[list[str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ccli.errors import CcliError, first_line, nearest
+from ccli.errors import CcliError, first_line, in_one_line, nearest
 
 COOP_NAMES = {  # OpenAI's weights were trained with QuickGELU
     name: f"{name.replace('/', '-')}-quickgelu@openai"
@@ -110,12 +110,10 @@ class FolderWeights:
         from open_clip.factory import create_model, load_state_dict
 
         _ = self.facts  # first, so that they are not those of newer files
-        try:
+        with in_one_line(Exception, f"cannot read {self.path}"):
             with quiet():  # open_clip warns that it was asked not to load weights
                 model = create_model(self.tokenizer, load_weights=False, pretrained_text=False)
             model.load_state_dict(load_state_dict(self.path))
-        except Exception as error:
-            raise CcliError(f"cannot read {self.path}: {first_line(error, 160)}") from error
         if _stamp([self.path, self.path.parent / _CONFIG]) != self._stamp:
             raise CcliError(f"{self.path} changed while it was read; start again")
         return model
@@ -136,9 +134,7 @@ def find_weights(name: str) -> NamedWeights | FolderWeights:
     known = open_clip.list_models()
     if architecture not in known:
         hint = nearest(name.partition("@")[0], [*COOP_NAMES, DEMO, *known])
-        raise CcliError(
-            f"unknown backbone {name!r}.{hint} Any open_clip name, NAME@TAG or path to local weights works too"
-        )
+        raise CcliError(f"unknown backbone {name!r}.{hint} Any open_clip name, NAME@TAG or path to local weights works")
     pretrained = pretrained or "openai"
     if (file := Path(pretrained).expanduser()).is_file():
         return NamedWeights(architecture, str(file))
@@ -192,14 +188,12 @@ def _local_weights(name: str) -> Path | None:
 
 def _read_config(path: Path) -> dict:
     """A folder's open_clip configuration: model_cfg, and preprocess_cfg with the image size."""
-    try:
+    with in_one_line((ValueError, KeyError, TypeError, AttributeError), f"{path}: not an open_clip configuration"):
         content = json.loads(path.read_text())
         if "trust_remote_code" in json.dumps(content):  # transformers would run modules of the folder
             raise CcliError(f"{path}: trust_remote_code is refused: code of a downloaded model is never run")
         size = content["model_cfg"]["vision_cfg"]["image_size"]
         return content | {"preprocess_cfg": content.get("preprocess_cfg", {}) | {"size": size}}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CcliError(f"{path}: not an open_clip configuration ({first_line(error, 160)})") from error
 
 
 def _facts(what: str, digest, pre: dict, logit_scale: float) -> ModelFacts:
@@ -217,7 +211,7 @@ def _facts(what: str, digest, pre: dict, logit_scale: float) -> ModelFacts:
 
 def _stored_scale(weights: Path) -> float:
     """exp(logit_scale) out of a weights file, without building the model."""
-    try:
+    with in_one_line(Exception, f"cannot read {weights}"):
         if weights.suffix == ".safetensors":
             from safetensors import safe_open
 
@@ -225,8 +219,6 @@ def _stored_scale(weights: Path) -> float:
                 return float(file.get_tensor("logit_scale").float().exp())
         state = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
         return float(state.get("state_dict", state)["logit_scale"].float().exp())
-    except Exception as error:
-        raise CcliError(f"cannot read {weights}: {first_line(error, 160)}") from error
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ccli.clip.prompts import CONCEPT_TEMPLATE
-from ccli.errors import CcliError, first_line, nearest, os_errors
+from ccli.errors import CcliError, in_one_line, nearest, os_errors
 from ccli.features.encoder import FeatureEncoder, class_text_features
 from ccli.features.lazy_rows import LazyRows, large_rows
 from ccli.features.task import FewShotTask, Split, unit
@@ -24,6 +24,7 @@ REQUIRED = ("classnames", "train_features", "train_labels", "test_features", "te
 OPTIONAL = (
     "text_features", "text_norms", "logit_scale", "val_features", "val_labels", "concepts", "concept_features",
 )  # fmt: skip
+NPZ = "a bundle is an .npz without pickles"
 OF_IMAGES = ("train_features", "val_features", "test_features")
 
 Bundle = FewShotTask  # its training split is the whole pool that shots are drawn from
@@ -63,11 +64,9 @@ def read_bundle(path: str | Path, on_disk: bool = False) -> Bundle:
 
 def array_names(path: str | Path) -> list[str]:
     """The names of the arrays in a bundle; no array is read. Raises CcliError where the file is not an .npz."""
-    try:
-        with np.load(Path(path).expanduser(), allow_pickle=False) as file:
-            return list(file.files)
-    except Exception as error:  # numpy, zipfile and zlib raise a dozen types
-        raise CcliError(f"{path} is not readable (a bundle is an .npz without pickles): {first_line(error)}") from error
+    what = f"{path} is not readable"
+    with in_one_line(Exception, what, NPZ), np.load(Path(path).expanduser(), allow_pickle=False) as file:
+        return list(file.files)
 
 
 def write_bundle(path: str | Path, bundle: Bundle) -> Path:
@@ -152,12 +151,10 @@ def read_tip_adapter_cache(folder: str | Path, shots: int, classnames: list[str]
 
 
 def _tensor(path: Path) -> torch.Tensor:
-    try:
+    if not path.exists():
+        raise CcliError(f"{path} is not there; a Tip-Adapter cache folder holds it")
+    with in_one_line(Exception, f"{path} is not a plain tensor file and is not read"):
         value = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CcliError(f"{path} is not there; a Tip-Adapter cache folder holds it") from error
-    except Exception as error:
-        raise CcliError(f"{path} is not a plain tensor file and is not read: {first_line(error, 120)}") from error
     if not isinstance(value, torch.Tensor):
         raise CcliError(f"{path} holds a {type(value).__name__}, not a tensor")
     return value
@@ -167,21 +164,18 @@ def _read_arrays(path: Path, on_disk: bool) -> tuple[dict[str, np.ndarray | Lazy
     """The arrays of a bundle, and the names of all arrays in the file."""
     if not path.is_file():
         raise CcliError(f"no bundle at {path}; check the path")
-    what = f"bundle {path}"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {}
-            for name in file.files:
-                if name in REQUIRED + OPTIONAL:
-                    what = f"{path}, array {name!r},"
-                    check_size(file.zip, name)
-                    large = large_rows(path, name) if on_disk and name in OF_IMAGES else None
-                    arrays[name] = file[name] if large is None else large
-                    if isinstance(arrays[name], bytes):  # numpy's answer for a member that is not an array
-                        raise ValueError("it is not an array")
-            return arrays, file.files
-    except Exception as error:  # numpy, zipfile and zlib raise a dozen types
-        raise CcliError(f"{what} is not readable (a bundle is an .npz without pickles): {first_line(error)}") from error
+    arrays = {}
+    with in_one_line(Exception, f"bundle {path} is not readable", NPZ), np.load(path, allow_pickle=False) as file:
+        for name in REQUIRED + OPTIONAL:
+            if name not in file.files:
+                continue
+            with in_one_line(Exception, f"{path}, array {name!r}, is not readable", NPZ):
+                check_size(file.zip, name)
+                large = large_rows(path, name) if on_disk and name in OF_IMAGES else None
+                arrays[name] = file[name] if large is None else large
+                if isinstance(arrays[name], bytes):  # numpy's answer for a member that is not an array
+                    raise ValueError("it is not an array")
+        return arrays, file.files
 
 
 def _names(path, arrays: dict[str, np.ndarray], name: str) -> tuple[str, ...]:
@@ -235,7 +229,5 @@ def _scale(path, arrays: dict[str, np.ndarray]) -> float:
         raise CcliError(f"bundle {path}: logit_scale is {array.dtype} of shape {array.shape}, not one number")
     scale = float(array.item())
     if not 0 < scale < float("inf"):
-        raise CcliError(
-            f"bundle {path}: logit_scale is {scale:g}; it is exp(logit_scale) of the model, 100 for OpenAI's"
-        )
+        raise CcliError(f"bundle {path}: logit_scale is {scale:g}; give exp(logit_scale), 100 for OpenAI's")
     return scale

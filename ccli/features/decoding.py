@@ -77,9 +77,7 @@ def shown(source: Source) -> str:
 
 
 def _too_large(name: str, pixels: int, limit: int) -> CcliError:
-    return CcliError(
-        f"image {name} has {pixels:,} pixels, more than the {limit:,} that are read; make it smaller or remove it"
-    )
+    return CcliError(f"image {name} has {pixels:,} pixels, more than {limit:,}; make it smaller or remove it")
 
 
 def _as_seen(image):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from ccli.errors import CcliError
+from ccli.errors import CcliError, in_one_line
 from ccli.features.decoding import digest, shown
 
 DIGESTS = {"digests": 1, "row": "SHA-256 of a file, a number per byte"}  # spec of the store's index
@@ -58,11 +58,9 @@ def image_stamp(path: str | Path, below: str = "") -> str:
 
     Raises CcliError where it is not there (named).
     """
-    try:
+    failures = (OSError, ValueError)  # the latter of a zero byte in the name
+    with in_one_line(failures, f"image {shown(path)} cannot be read", "check its name and folder"):
         stat = os.stat(path)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        why = getattr(error, "strerror", None) or error
-        raise CcliError(f"image {shown(path)} cannot be read ({why}); check its name and folder") from error
     return f"{os.path.abspath(path).removeprefix(below)}|{stat.st_size}|{stat.st_mtime_ns}"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ccli.errors import CcliError, first_line
+from ccli.errors import CcliError, in_one_line
 from ccli.features.task import unit
 from ccli.files.npz import header
 
@@ -62,25 +62,24 @@ class LazyRows:
         Raises:
             CcliError: as `unit`, or the file is damaged.
         """
-        try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(f"{self.name}.npy") as member:
-                header(member)
-                self._open(archive.getinfo(f"{self.name}.npy"), member.tell())
-                size = max(1, AT_ONCE // self.shape[1])
-                for k in range(0, len(self), size):
-                    wanted = min(size, len(self) - k) * self._bytes_per_row
-                    content = member.read(wanted)
-                    if len(content) < wanted:
-                        raise EOFError(f"it ends in row {k + len(content) // self._bytes_per_row} of {len(self)}")
-                    if self._copied:
-                        self._file.write(content)
-                    unit(self._floats(content), what)
-                if member.read(1):  # reading to the end also compares the checksum
-                    raise ValueError("it is longer than its header says")
-        except CcliError:
-            raise
-        except Exception as error:  # zipfile and zlib raise a dozen types
-            raise CcliError(f"{what} is not readable ({first_line(error)}); write the bundle again") from error
+        with (
+            in_one_line(Exception, f"{what} is not readable", "write the bundle again"),  # zlib raises many types
+            zipfile.ZipFile(self.path) as archive,
+            archive.open(f"{self.name}.npy") as member,
+        ):
+            header(member)
+            self._open(archive.getinfo(f"{self.name}.npy"), member.tell())
+            size = max(1, AT_ONCE // self.shape[1])
+            for k in range(0, len(self), size):
+                wanted = min(size, len(self) - k) * self._bytes_per_row
+                content = member.read(wanted)
+                if len(content) < wanted:
+                    raise EOFError(f"it ends in row {k + len(content) // self._bytes_per_row} of {len(self)}")
+                if self._copied:
+                    self._file.write(content)
+                unit(self._floats(content), what)
+            if member.read(1):  # reading to the end also compares the checksum
+                raise ValueError("it is longer than its header says")
         if self._copied:
             self._file.flush()
         return self

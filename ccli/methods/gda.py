@@ -76,9 +76,7 @@ def discriminant(split: Split, classes: int) -> tuple[torch.Tensor, torch.Tensor
     views = split.features[None] if split.views is None else split.views  # [V, J, D]
     counts = len(views) * torch.bincount(split.labels, minlength=classes)  # vectors of each class
     if not counts.all():
-        raise CcliError(
-            f"GDA: class {int(counts.argmin())} has no training images, so no mean; give every class at least one"
-        )
+        raise CcliError(f"GDA: class {int(counts.argmin())} has no training images; give every class at least one")
     mu = views.new_zeros(classes, views.shape[-1], dtype=torch.float64)
     for view in views:
         mu.index_add_(0, split.labels, view.double())

@@ -55,9 +55,7 @@ def fit(features: torch.Tensor, labels: torch.Tensor, C: float, num_classes: int
     if num_classes < 2:
         raise CcliError("the linear probe tells classes apart, and there is only one; use a data set with more")
     if not counts.all():
-        raise CcliError(
-            f"the linear probe: class {int(counts.argmin())} has no training images; give every class at least one"
-        )
+        raise CcliError(f"LinearProbe: class {int(counts.argmin())} has no training images; give each at least one")
     if not torch.isfinite(features).all():
         raise CcliError("the linear probe: features hold values that are not finite; encode them again")
     model = LogisticRegression(solver="lbfgs", max_iter=MAX_ITERATIONS, C=C)

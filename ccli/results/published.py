@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from ccli.errors import CcliError
+from ccli.errors import CcliError, in_one_line
 
 COLUMNS = ("dataset", "trainer", "backbone", "shots", "accuracy")
 
@@ -26,14 +26,12 @@ def read_published(path: str | Path) -> list[Published]:
     Raises:
         CcliError: no such file, a column is missing, shots or accuracy is not a number, or two lines are of one cell.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:  # spreadsheets begin with a mark
-            reader = csv.DictReader(file)
-            if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-                raise CcliError(f"{path} has no column {min(missing)!r}; expected {', '.join(COLUMNS)}")
-            return _one_per_cell(path, [(reader.line_num, _row(path, reader.line_num, line)) for line in reader])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CcliError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
+    unreadable = in_one_line((OSError, UnicodeDecodeError, csv.Error), f"cannot read {path}")
+    with unreadable, open(path, encoding="utf-8-sig", newline="") as file:  # spreadsheets begin with a mark
+        reader = csv.DictReader(file)
+        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
+            raise CcliError(f"{path} has no column {min(missing)!r}; expected {', '.join(COLUMNS)}")
+        return _one_per_cell(path, [(reader.line_num, _row(path, reader.line_num, line)) for line in reader])
 
 
 def _one_per_cell(path: str | Path, found: list[tuple[int, Published]]) -> list[Published]:

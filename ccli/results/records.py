@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ccli import __version__
-from ccli.errors import CcliError, first_line, os_errors
+from ccli.errors import CcliError, in_one_line, os_errors
 from ccli.files.atomic import write_whole
 from ccli.files.regular import refuse_special
 from ccli.files.sealed_json import FIELD, read_sealed, sealed
@@ -35,11 +35,9 @@ def _to_json(record: dict[str, Any]) -> str:
     """One field per line: readable, and short even with fifty thousand predictions. Raises CcliError."""
     lines = []
     for name, value in record.items():
-        try:
+        what = f"the record's field {name!r} cannot be written"
+        with in_one_line((TypeError, ValueError), what, "use plain, finite Python values"):
             lines.append(f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}")
-        except (TypeError, ValueError) as error:
-            why = f"the record's field {name!r} cannot be written ({error})"
-            raise CcliError(f"{why}; use plain, finite Python values") from error
     return sealed("{\n" + ",\n".join(lines) + "\n}\n")
 
 
@@ -77,15 +75,13 @@ def read_record(folder_or_file: str | Path) -> dict[str, Any]:
     if path.name != RECORD and (path.is_dir() or path.suffix != ".json"):
         path = path / RECORD
     remedy = "delete it and repeat the run"
-    with os_errors(f"{path} cannot be read", "check its permissions"):
+    damaged = in_one_line(ValueError, f"{path} is damaged", remedy, longest=100)
+    with damaged, os_errors(f"{path} cannot be read", "check its permissions"):
         if path.is_dir():
             raise CcliError(f"{path} is a folder, where a run writes a file of that name; rename or remove it")
         if not path.exists():
             raise CcliError(f"{path} does not exist; a run writes it when it ends, so finish the run")
-        try:
-            record = read_sealed(path)
-        except ValueError as error:
-            raise CcliError(f"{path} is damaged ({first_line(error, 100)}); {remedy}") from error
+        record = read_sealed(path)
     if problem := record_problem(record):
         raise CcliError(f"{path} {problem}; {remedy}")
     record.pop(FIELD, None)

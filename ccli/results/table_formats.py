@@ -4,14 +4,13 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ccli.errors import CcliError, nearest
+from ccli.errors import CcliError, check_choice
 from ccli.results.aggregate import PAPER, PUBLISHED
 from ccli.results.paired import PairedTest
-from ccli.results.published import Published
-from ccli.results.tables import Cell, Gain, Line, Table, build_table
+from ccli.results.tables import Cell, Gain, Line, Table
 
 FORMATS = ("github", "simple", "latex", "csv", "json")
 PAIRED_NOTE = (
@@ -78,8 +77,7 @@ def render(table: Table, fmt: str = "github", paired: Sequence[PairedTest] | Non
     Raises:
         CcliError: an unknown format, or csv with paired tests.
     """
-    if fmt not in FORMATS:
-        raise CcliError(f"unknown table format {fmt!r}; use {', '.join(FORMATS)}.{nearest(fmt, FORMATS)}")
+    check_choice("format", fmt, FORMATS)
     if fmt == "csv":
         if paired is not None:
             raise CcliError("paired tests have no place in the csv of a table; use json, or leave the tests out")
@@ -95,14 +93,6 @@ def render(table: Table, fmt: str = "github", paired: Sequence[PairedTest] | Non
     elif paired is not None:
         parts.append(style.escape(UNPAIRED_NOTE))
     return "\n\n".join(parts)
-
-
-def results_table(
-    records: Iterable[dict[str, Any]], columns: str | None = None, fmt: str = "github", against: str = "",
-    published: Iterable[Published] = (),
-) -> str:  # fmt: skip
-    """`ccli.results.tables.build_table` and `render` in one call; errors are theirs."""
-    return render(build_table(records, columns, against, published), fmt)
 
 
 def _cell_text(cell: Cell | Gain | None, style: Style) -> str:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ccli.datasets.common.splits import Item
-from ccli.errors import CcliError, nearest, os_errors
+from ccli.datasets.common.splits import NOT_SUCH_JSON, Item
+from ccli.errors import CcliError, check_choice, in_one_line, os_errors
 
 MAX_VAL_SHOTS = 4
 SUBSAMPLES = ("all", "base", "new")
@@ -55,15 +55,11 @@ def read_picks(path: str | Path, train: Sequence[Item], val: Sequence[Item], sho
     Raises:
         CcliError: not such a list, an unknown image, another label, or not `shots` images of each class.
     """
-    try:
+    remedy = 'write JSON {"train": [[path, label], ...], "val": [...]}'
+    with in_one_line(NOT_SUCH_JSON, f"DATASET.PICKS {path} is not a list of picks", remedy):
         with os_errors(f"DATASET.PICKS {path} cannot be read"):
             data = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
         named = {part: [(str(p), _whole(label)) for p, label, *_ in data.get(part, [])] for part in ("train", "val")}
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise CcliError(
-            f"DATASET.PICKS {path} is not a list of picks: expected JSON "
-            '{"train": [[path, label], ...], "val": [...]}'
-        ) from error
     rows = [_rows_of(named[part], pool, part, path) for part, pool in (("train", train), ("val", val))]
     picked, pool = Counter(label for _, label in named["train"]), Counter(label for _, label, _ in train)
     wrong = [label for label, count in pool.items() if picked[label] != (min(shots, count) if shots >= 1 else count)]
@@ -103,10 +99,7 @@ def subsample(labels: Iterable[int], which: str) -> dict[int, int]:
         CcliError: `which` is unknown, or keeps no class.
     """
     ordered = sorted(set(labels))
-    if which not in SUBSAMPLES:
-        raise CcliError(
-            f"unknown DATASET.SUBSAMPLE_CLASSES {which!r}; use {', '.join(SUBSAMPLES)}.{nearest(which, SUBSAMPLES)}"
-        )
+    check_choice("DATASET.SUBSAMPLE_CLASSES", which, SUBSAMPLES)
     half = math.ceil(len(ordered) / 2)
     kept = {"all": ordered, "base": ordered[:half], "new": ordered[half:]}[which]
     if not kept:

@@ -5,12 +5,14 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from dassl.data.datasets import DatasetBase, Datum
+from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 
 from ccli.datasets.common.draw import draw_train_val, read_picks, subsample
 from ccli.datasets.common.splits import Item, Pools, check_labels, read_split
-from ccli.errors import CcliError
+from ccli.errors import CcliError, in_one_line
 from ccli.features.decoding import BENCHMARK
+
+register = DATASET_REGISTRY.register()  # a decorator: cfg.DATASET.NAME is the name of the class
 
 
 def extend_cfg(cfg) -> None:
@@ -109,10 +111,8 @@ class FewShotDataset(DatasetBase):
         Raises:
             CcliError: the number of classes is not the published one.
         """
-        try:
+        with in_one_line(ValueError, f"the lists in {folder} are wrong", cls.repair(folder.parent)):
             check_labels(pools)
-        except ValueError as error:
-            raise CcliError(f"{folder}: {error}; {cls.repair(folder.parent)}") from error
         found = len({label for part in pools[:3] for _, label, _ in part})
         if cls.published and found != cls.published.classes:
             raise CcliError(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ccli.errors import CcliError, first_line, nearest, os_errors
+from ccli.errors import CcliError, in_one_line, nearest, os_errors
 from ccli.features.decoding import shown
 from ccli.features.image_folder import CLASSES
 
@@ -35,11 +35,9 @@ def read_classes(folder: Path, classes: Sequence[str]) -> tuple[list[str], tuple
 
 
 def _read(path: Path) -> dict:
-    try:
-        with os_errors(f"{shown(path)} cannot be read"):
-            given = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise CcliError(f"{shown(path)} is not JSON ({first_line(error)}); fix it or remove it") from error
+    not_json = in_one_line((ValueError, RecursionError), f"{shown(path)} is not JSON", "fix it or remove it")
+    with not_json, os_errors(f"{shown(path)} cannot be read"):
+        given = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(given, dict):
         raise CcliError(f'{shown(path)}: write {{"names": {{...}}, "templates": [...]}}, both optional')
     for key in given:
@@ -53,9 +51,7 @@ def _check_names(path: Path, names, classes: Sequence[str]) -> None:
         raise CcliError(f'{shown(path)}: write names as {{"FOLDER": "display name"}}, not {names!r}')
     for folder, name in names.items():
         if folder not in classes:
-            raise CcliError(
-                f"{shown(path)}: names has {folder!r}, but there is no such class folder.{nearest(folder, classes)}"
-            )
+            raise CcliError(f"{shown(path)}: names has {folder!r}, which is no class folder.{nearest(folder, classes)}")
         if not (isinstance(name, str) and name.strip() and _is_unicode(name)):
             raise CcliError(f"{shown(path)}: the name of {folder!r} is {name!r}; write one or more words")
 
@@ -80,9 +76,7 @@ def _refuse_alike(path: Path, classes: Sequence[str], told: Sequence[str]) -> No
     for folder, name in zip(classes, told):
         text = " ".join(name.replace("_", " ").casefold().split())
         if not text:
-            raise CcliError(
-                f"class folder {shown(path.parent / folder)} has no name; give it one in {shown(path)} (names)"
-            )
+            raise CcliError(f"class folder {shown(path.parent / folder)} has no name; put one in {shown(path)} (names)")
         if text in first:
             raise CcliError(
                 f"classes {shown(first[text])} and {shown(folder)} are both called {name!r}; give each a name of its "

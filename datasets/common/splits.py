@@ -4,8 +4,9 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ccli.errors import CcliError, first_line, os_errors
+from ccli.errors import CcliError, in_one_line, os_errors
 
+NOT_SUCH_JSON = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 PARTS = ("train", "val", "test")
 Item = tuple[str, int, str]  # path below the folder of the images, label, class name
 
@@ -28,17 +29,13 @@ def read_split(path: str | Path) -> Pools:
     path = Path(path)
     if not path.is_file():
         raise CcliError(f"no split file {path}; DATASETS.md says where to get it (none is ever made up)")
-    try:
+    remedy = "it needs train, val and test with [path, label, class name] entries"
+    with in_one_line(NOT_SUCH_JSON, f"{path} is not a split file", remedy, longest=300):
         with os_errors(f"{path} cannot be read"):
             data = json.loads(path.read_text(encoding="utf-8"))
         pools = Pools(*([_item(*entry) for entry in data[part]] for part in PARTS))
         check_labels(pools)
         return pools
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CcliError(
-            f"{path} is not a split file ({type(error).__name__}: {first_line(error, 300)}); expected train, val and "
-            "test with [path, label, class name] entries"
-        ) from error
 
 
 def _item(path: str, label: int, name: str) -> Item:
@@ -59,11 +56,8 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         CcliError: it cannot be read, or is not UTF-8.
     """
-    try:
-        with os_errors(f"{path} cannot be read"):
-            return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise CcliError(f"{path} cannot be read ({error})") from error
+    with in_one_line((OSError, UnicodeDecodeError), f"{path} cannot be read"):
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def check_labels(pools: Pools) -> None:

@@ -54,9 +54,7 @@ def _wanted(archive: Path, members: list[Member], brings: Sequence[str]) -> list
     folders = {m.parts[0] for m in found if len(m.parts) > 1}
     lacks = [name for name in brings if name not in (tops if "." in name else folders) and "*" not in name]
     if lacks:
-        raise CcliError(
-            f"{archive} holds no {lacks[0]!r}: it is not the archive that was expected; delete it and run again"
-        )
+        raise CcliError(f"{archive} holds no {lacks[0]!r}: it is not the expected archive; delete it and run again")
     return [m for m in found if any(fnmatchcase(m.parts[0], name) for name in brings)]
 
 

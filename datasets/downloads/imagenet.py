@@ -11,7 +11,7 @@ from ccli.datasets.downloads.archives import move, unpacked, write
 from ccli.datasets.downloads.fetch import disk_errors, in_words, require_room, what_is_wrong
 from ccli.datasets.downloads.members import Member, harmless, listed, opened
 from ccli.datasets.downloads.sources import ImageNet
-from ccli.errors import CcliError
+from ccli.errors import CcliError, in_one_line
 
 
 def lay_out(step: ImageNet, folder: Path, synsets: set[str]) -> None:
@@ -102,11 +102,10 @@ def _val_synsets(devkit: Path) -> list[str]:
     from scipy.io import loadmat
 
     members = {m.parts[-1]: m for m in listed(devkit)}
-    try:
+    what = f"{devkit} is not ImageNet's development kit"
+    with in_one_line((KeyError, ValueError, TypeError), what, "download it again"):
         with opened(devkit, "Reading") as content:
             truth = content.extractfile(members["ILSVRC2012_validation_ground_truth.txt"].entry).read().split()
             meta = loadmat(BytesIO(content.extractfile(members["meta.mat"].entry).read()), squeeze_me=True)["synsets"]
         of = {int(number): str(synset) for number, synset in zip(meta["ILSVRC2012_ID"], meta["WNID"])}
         return [of[int(number)] for number in truth]
-    except (KeyError, ValueError, TypeError) as error:
-        raise CcliError(f"{devkit} is not ImageNet's development kit ({error}); download it again") from error

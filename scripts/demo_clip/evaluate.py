@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from benchmarks.console import parser
+from benchmarks.console import flag, script
 from ccli.clip.model import FrozenClip
 from ccli.clip.weights import DEMO
 from ccli.datasets.common.splits import read_split
@@ -20,10 +20,10 @@ from ccli.datasets.scenes.parts import COLOURS, SHAPES, TEXTURES
 from ccli.features.encoder import FeatureEncoder
 
 
-def main() -> None:
-    flags = parser(__doc__)
-    flags.add_argument("--root", type=Path, default="data", help="folder of the data sets")
-    root = flags.parse_args().root.absolute()
+@script
+@flag("--root", type=Path, default="data", help="folder of the data sets")
+def main(args) -> None:
+    root = args.root.absolute()
     folder = ConceptShapes.folder(root)
     items = read_split(folder / SPLIT_FILE).test
     store = FeatureEncoder(FrozenClip(DEMO), os.environ.get("CCLI_STORE") or root / ".ccli_features", root)
@@ -41,7 +41,3 @@ def main() -> None:
     for position, (what, parts) in enumerate((("colour", COLOURS), ("texture", TEXTURES), ("shape", SHAPES))):
         truth = [list(parts).index(triple[position]) for triple in triples]
         print(f"{what:<8}among {len(parts):<5} {share([f'The photo is {part}.' for part in parts], truth):5.1f} %")
-
-
-if __name__ == "__main__":
-    main()

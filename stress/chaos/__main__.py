@@ -6,13 +6,11 @@ full disk and a lost one, at each write and each read in turn. --flips N: one bi
 checkpoint's file turned. Prints the counts and every problem; exit status 1 where there is one.
 """
 
-import sys
-import tempfile
 import time
 from pathlib import Path
 from random import Random
 
-from benchmarks.console import parser
+from benchmarks.console import flag, script
 from stress.chaos import faults, flips, kills
 from stress.chaos.work import WORKS, prepare, works
 
@@ -25,30 +23,26 @@ PARTS = {
 }
 
 
-def main() -> int:
-    flags = parser(__doc__)
-    for name in ("kills", "real", "pairs", "flips"):
-        flags.add_argument(f"--{name}", type=int, default=0, metavar="N", help="how many")
-    flags.add_argument("--faults", type=int, nargs="?", const=10**6, default=0, help="places of each kind, at most")
-    flags.add_argument("--works", nargs="+", default=WORKS, choices=WORKS, help="the commands that are disturbed")
-    flags.add_argument("--seed", type=int, default=0, help="of all random choices")
-    flags.add_argument("--output", type=Path, help="a folder that is kept, instead of a temporary one")
-    args, begin, lost = flags.parse_args(), time.monotonic(), False
-    with tempfile.TemporaryDirectory() as scratch:
-        place = (args.output or Path(scratch)).absolute()
-        place.mkdir(parents=True, exist_ok=True)
-        chosen = [work for work in works(place) if work.name in args.works]
-        prepare()
-        if not args.kills:
-            kills.undisturbed(chosen, place)
-        for name, part in PARTS.items():
-            if count := getattr(args, name):
-                tally = part(chosen, place, count, Random(args.seed))
-                lost |= bool(tally.problems)
-                print(f"{name}: {tally}", flush=True)
+@script
+@flag("--kills", type=int, default=0, metavar="N", help="how many")
+@flag("--real", type=int, default=0, metavar="N", help="how many")
+@flag("--pairs", type=int, default=0, metavar="N", help="how many")
+@flag("--flips", type=int, default=0, metavar="N", help="how many")
+@flag("--faults", type=int, nargs="?", const=10**6, default=0, help="places of each kind, at most")
+@flag("--works", nargs="+", default=WORKS, choices=WORKS, help="the commands that are disturbed")
+@flag("--seed", type=int, default=0, help="of all random choices")
+@flag("--output", type=Path, help="a folder that is kept, instead of a temporary one")
+def main(args) -> bool:
+    begin, lost, place = time.monotonic(), False, (args.output or args.scratch).absolute()
+    place.mkdir(parents=True, exist_ok=True)
+    chosen = [work for work in works(place) if work.name in args.works]
+    prepare()
+    if not args.kills:
+        kills.undisturbed(chosen, place)
+    for name, part in PARTS.items():
+        if count := getattr(args, name):
+            tally = part(chosen, place, count, Random(args.seed))
+            lost |= bool(tally.problems)
+            print(f"{name}: {tally}", flush=True)
     print(f"{time.monotonic() - begin:.0f} s; {'something was lost' if lost else 'nothing was lost'}")
-    return int(lost)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return lost

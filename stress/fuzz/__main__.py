@@ -18,7 +18,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from benchmarks.console import parser, table
+from benchmarks.console import flag, script, table
 from ccli.errors import CcliError
 from stress.fuzz.classifiers import ClassifierReader
 from stress.fuzz.targets import READERS, Target
@@ -77,17 +77,12 @@ def row(name: str, minutes: float, start: int) -> tuple[list[str], bool]:
     return [name, tried, f"{spent:.0f}", counts["refused"], what], bool(escaped)
 
 
-def main() -> None:
-    flags = parser(__doc__)
-    flags.add_argument("--minutes", type=float, default=10, help="for each target")
-    flags.add_argument("--only", nargs="+", choices=TARGETS, default=list(TARGETS), metavar="NAME", help="targets")
-    flags.add_argument("--seed", type=int, default=0, help="of the first round; the others follow")
-    args = flags.parse_args()
+@script
+@flag("--minutes", type=float, default=10, help="for each target")
+@flag("--only", nargs="+", choices=TARGETS, default=list(TARGETS), metavar="NAME", help="targets")
+@flag("--seed", type=int, default=0, help="of the first round; the others follow")
+def main(args) -> bool:
     warnings.simplefilter("ignore")  # damaged arrays draw many
     rows, escaped = zip(*(row(name, args.minutes, args.seed) for name in args.only))
     print(table(rows, ["target", "examples", "seconds", "refused", "escaped"]))
-    sys.exit(any(escaped))
-
-
-if __name__ == "__main__":
-    main()
+    return any(escaped)

@@ -98,7 +98,7 @@ except CcliError as error:
 
 
 def test_unknown_names_are_refused_at_once(tmp_path):
-    with pytest.raises(CcliError, match=r"unknown precision 'fp16'.*fp32, bf16"):
+    with pytest.raises(CcliError, match=r"precision must be one of fp32, bf16, got 'fp16'"):
         FrozenClip("RN50", precision="fp16")
     for name, meant in {
         "RN5O": "RN50",

@@ -47,7 +47,7 @@ def test_templates_for():
 
 
 def test_unknown_ensemble():
-    with pytest.raises(CcliError, match=r"'imagnet7'.*single, imagenet7, imagenet80.*Did you mean 'imagenet7'"):
+    with pytest.raises(CcliError, match=r"single, imagenet7, imagenet80, got 'imagnet7'.*Did you mean 'imagenet7'"):
         templates_for("ImageNet", "imagnet7")
 
 

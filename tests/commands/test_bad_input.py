@@ -83,12 +83,12 @@ OPTIONS = {
     "distinctive": (["TRAINER.CCLI.DISTINCTIVE", "-0.5"], r"DISTINCTIVE must be a number >= 0, got -0\.5"),
     "none": (["TRAINER.CCLI.SOURCE", "none", "TRAINER.CCLI.CLASS_AXES", "False"], r"SOURCE none leaves class texts"),
     "share": (["TRAINER.CCLI.TEXT_SHARE", "1.5"], r"TEXT_SHARE must be a number from 0 to 1, got 1\.5"),
-    "no shots": (["DATASET.NUM_SHOTS", "0"], r"NUM_SHOTS 0: CCLI needs 1 or more, or -1 for the whole training set"),
+    "no shots": (["DATASET.NUM_SHOTS", "0"], r"NUM_SHOTS 0: CCLI needs 1 or more, or -1 for all images"),
     "shots": (["DATASET.NUM_SHOTS", "-2"], r"NUM_SHOTS -2: CCLI needs 1 or more, or -1"),
     "alphas": (["TRAINER.CCLI.ALPHAS", "(0.5, 1.0)"], r"ALPHAS must be .*, 0 \(zero-shot\) among them, got \(0\.5"),
     "precision": (["FEATURES.PRECISION", "fp16"], r"FEATURES\.PRECISION must be one of fp32, bf16, got 'fp16'"),
     "crop": (["FEATURES.CROP", "(0.9, 0.5)"], r"FEATURES\.CROP must be two shares .*, got \(0\.9, 0\.5\)"),
-    "classes": (["DATASET.SUBSAMPLE_CLASSES", "half"], r"unknown DATASET.SUBSAMPLE_CLASSES 'half'; use all, base, new"),
+    "classes": (["DATASET.SUBSAMPLE_CLASSES", "half"], r"SUBSAMPLE_CLASSES must be one of all, base, new, got 'half'"),
     "final model": (["TEST.FINAL_MODEL", "best_val"], r"FINAL_MODEL must be last_step, .*, got 'best_val'"),
     "vocabulary of a bundle": (["FEATURES.VOCABULARY", "words.txt"], r"FEATURES\.VOCABULARY needs a text tower"),
     "epochs": (["TRAINER.CCLI.NETWORK", "mlp", "OPTIM.MAX_EPOCH", "0"], r"needs OPTIM\.MAX_EPOCH of 1 or more"),
@@ -238,7 +238,7 @@ def test_a_run_of_other_weights(tmp_path, small, save_tiny_clip):
     os.remove(tmp_path / "run" / "result.json")
     common = ("--eval-only", "--model-dir", tmp_path / "run")
     message = refused(tmp_path, *common, *shapes_args(tmp_path, "MODEL.BACKBONE.NAME", second, *opts))
-    assert "was trained on other features; evaluate it with the backbone" in message
+    assert "was trained on other features; evaluate it with its own backbone" in message
     first.rename(tmp_path / "moved")  # the same weights elsewhere will do
     out = run_here(*common, *shapes_args(tmp_path, "MODEL.BACKBONE.NAME", tmp_path / "moved", *opts))
     assert "* total: 24" in out

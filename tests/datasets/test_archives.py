@@ -213,7 +213,7 @@ def test_a_flipped_bit_in_a_zip_is_noticed_and_the_scratch_is_removed(tmp_path):
 
 
 def test_another_archive_is_named(tmp_path):
-    with pytest.raises(CcliError, match=r"a\.zip holds no '2750': it is not the archive that was expected"):
+    with pytest.raises(CcliError, match=r"a\.zip holds no '2750': it is not the expected archive"):
         extract(make_zip(tmp_path / "a.zip"), tmp_path / "set", ("2750",))
 
 

@@ -105,7 +105,7 @@ def test_a_missing_class_folder_is_named(tmp_path):
         (lambda s: [s[part].clear() for part in s], "there are no images"),
         (lambda s: s["test"].clear(), "there are no test images"),
         (lambda s: s["train"].append(["x.jpg", 10**30, "late"]), "labels jump: the highest is 10+, and 37 does not"),
-        (lambda s: s["train"].append(["x.jpg", 3, "\ud800"]), "UnicodeEncodeError"),
+        (lambda s: s["train"].append(["x.jpg", 3, "\ud800"]), "surrogates not allowed"),
     ],
 )
 def test_a_split_file_that_contradicts_itself(pets, change, words):
@@ -119,7 +119,7 @@ def test_a_split_file_that_contradicts_itself(pets, change, words):
 def test_deeply_nested_lists_are_refused(pets):
     path = pets / "oxford_pets/split_zhou_OxfordPets.json"
     path.write_text("[" * 200_000)
-    assert "is not a split file (RecursionError" in refused(OxfordPets, pets)
+    assert "is not a split file (maximum recursion" in refused(OxfordPets, pets)
     path.write_text(json.dumps(made_split("oxford_pets")))
     (pets / "picks.json").write_text("[" * 200_000)
     assert "is not a list of picks" in refused(OxfordPets, pets, PICKS=str(pets / "picks.json"))

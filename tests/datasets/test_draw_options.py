@@ -110,7 +110,7 @@ def test_half_of_the_classes(pets, which):  # noqa: F811
 
 
 def test_an_unknown_part_of_the_classes(pets):  # noqa: F811
-    assert "use all, base, new. Did you mean 'base'?" in refused(OxfordPets, pets, SUBSAMPLE_CLASSES="bse")
+    assert "all, base, new, got 'bse'. Did you mean 'base'?" in refused(OxfordPets, pets, SUBSAMPLE_CLASSES="bse")
 
 
 @pytest.mark.parametrize("which", ["base", "new"])

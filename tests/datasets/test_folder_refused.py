@@ -55,7 +55,7 @@ def test_a_split_that_cannot_be_kept(flat_folder, monkeypatch):
         ("[]", 'write {"names": {...}, "templates": [...]}'),
         ({"name": {}}, "there is no 'name'; use names and templates. Did you mean 'names'?"),
         ({"names": ["x"]}, 'write names as {"FOLDER": "display name"}'),
-        ({"names": {"boot": "x"}}, "no such class folder. Did you mean 'boots'?"),
+        ({"names": {"boot": "x"}}, "which is no class folder. Did you mean 'boots'?"),
         ({"names": {"boots": " "}}, "the name of 'boots' is ' '; write one or more words"),
         ({"names": {"boots": 3}}, "the name of 'boots' is 3; write one or more words"),
         ({"names": {"boots": "Red  shoes"}}, "classes boots and red_shoes are both called 'red_shoes'; give each"),

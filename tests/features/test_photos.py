@@ -143,7 +143,7 @@ def test_bombs_are_refused_by_their_size(tmp_path, monkeypatch, decoding, limit)
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None if limit == "none" else 1000)
     (tmp_path / "bomb.png").write_bytes(png(20000, 20000))
     most = "2,000" if limit == "lower" else f"{MOST_PIXELS:,}"
-    with pytest.raises(CcliError, match=rf"bomb\.png has 400,000,000 pixels, more than the {most} that are read"):
+    with pytest.raises(CcliError, match=rf"bomb\.png has 400,000,000 pixels, more than {most}"):
         centre(tmp_path / "bomb.png", decoding)
 
 

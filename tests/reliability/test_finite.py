@@ -196,7 +196,7 @@ def test_options_that_no_number_comes_of(tmp_path, pair):
 
 
 def test_an_unknown_optimiser(tmp_path):
-    assert "OPTIM: Unknown name 'sdg'" in run(tmp_path, "CLIPAdapter", Problem(), "OPTIM.NAME", "sdg")
+    assert "OPTIM cannot be used (Unknown name 'sdg'" in run(tmp_path, "CLIPAdapter", Problem(), "OPTIM.NAME", "sdg")
 
 
 @pytest.mark.parametrize("power", [-44, -38, -30, -22, -14, -11, 0, 12, 18, 20, 30, 37])

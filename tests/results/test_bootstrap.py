@@ -8,7 +8,7 @@ import pytest
 from ccli.errors import CcliError
 from ccli.results.records import write_record
 from experiments import claims
-from experiments.bootstrap import difference
+from experiments.claims import difference
 
 
 def record(right, seed=1, trainer="CCLI", dataset="dtd", shots=4, **fields):

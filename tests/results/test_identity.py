@@ -5,13 +5,12 @@ import json
 
 import pytest
 from helpers import bundle_args, bundle_file, run_here
-from table_records import make
+from table_records import make, results_table
 
 from ccli.errors import CcliError
 from ccli.results.conflicts import Conflict
 from ccli.results.identity import State, differing_options, folder_state
 from ccli.results.records import RECORD
-from ccli.results.table_formats import results_table
 from ccli.trainers.common.checkpoints import check_same_run, write_run
 
 CONFIG = {

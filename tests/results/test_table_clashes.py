@@ -1,11 +1,10 @@
 """A mean is over seeds of one experiment: records made with other options or on other images are refused by name."""
 
 import pytest
-from table_records import cells, make
+from table_records import cells, make, results_table
 
 from ccli.errors import CcliError
 from ccli.results.conflicts import Conflict
-from ccli.results.table_formats import results_table
 
 
 def config(seed, top_k=3, trainer="CCLI", **other):

@@ -130,7 +130,7 @@ def test_paired_tests_below_a_table():
 
 
 def test_bad_formats_are_named():
-    with pytest.raises(CcliError, match=r"'latx'.*github, simple, latex, csv, json.*Did you mean 'latex'"):
+    with pytest.raises(CcliError, match=r"github, simple, latex, csv, json, got 'latx'.*Did you mean 'latex'"):
         render(build_table(RECORDS), "latx")
     with pytest.raises(CcliError, match=r"no place in the csv.*json"):
         render(build_table(RECORDS), "csv", [])

@@ -3,10 +3,9 @@
 import math
 from fractions import Fraction
 
-from table_records import cells, gains, make, shifted, split
+from table_records import cells, gains, make, results_table, shifted, split
 
 from ccli.results.published import Published
-from ccli.results.table_formats import results_table
 from ccli.results.tables import build_table
 
 

@@ -1,10 +1,9 @@
 """Runs that were tested on other data sets: rows, means of targets."""
 
 import pytest
-from table_records import cells, make, shifted
+from table_records import cells, make, results_table, shifted
 
 from ccli.errors import CcliError
-from ccli.results.table_formats import results_table
 
 
 def test_a_run_and_its_tests_elsewhere_are_one_row():

@@ -5,12 +5,11 @@ from fractions import Fraction
 
 import pytest
 from helpers import SHARED
-from table_records import cells, gains, make
+from table_records import cells, gains, make, results_table
 
 from ccli.errors import CcliError
 from ccli.results.aggregate import PAPER
 from ccli.results.published import Published, read_published
-from ccli.results.table_formats import results_table
 from ccli.results.tables import FOOTNOTE, PUBLISHED_NOTE, mean_std
 
 

@@ -11,7 +11,7 @@ from dassl.metrics import compute_accuracy
 
 from ccli.concepts.gallery import Concepts
 from ccli.concepts.vocabulary import Vocabulary
-from ccli.errors import CcliError, first_line
+from ccli.errors import CcliError, in_one_line
 from ccli.features.task import FewShotTask, Split
 from ccli.files.atomic import alone, remove_leftovers
 from ccli.fitting import selection
@@ -82,9 +82,7 @@ class FeatureTrainer(EvaluatingTrainer):
             check_has_text(cfg.DATASET.BUNDLE, cfg.TRAINER.NAME)
         shots = cfg.DATASET.NUM_SHOTS
         if shots < -1 or (shots == 0 and self.method.uses_shots):
-            raise CcliError(
-                f"DATASET.NUM_SHOTS {shots}: {cfg.TRAINER.NAME} needs 1 or more, or -1 for the whole training set"
-            )
+            raise CcliError(f"DATASET.NUM_SHOTS {shots}: {cfg.TRAINER.NAME} needs 1 or more, or -1 for all images")
 
     def build_data_loader(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -128,14 +126,11 @@ class FeatureTrainer(EvaluatingTrainer):
             remove_leftovers(Path(place))
         self._set_up()
         checkpoints.write_run(self.output_dir, list(self.lab2cname.values()), class_ids_of(self.dm.dataset), options)
-        try:
+        gone_or_foreign = (FileNotFoundError, *checkpoints.ODD)  # the checkpoint, or of another trainer
+        with in_one_line(gone_or_foreign, f"cannot resume from {folder}", "remove that folder to start anew"):
             super().before_train()
             if self.start_epoch < 0:
                 raise ValueError(f"the checkpoint is of epoch {self.start_epoch}")
-        except (FileNotFoundError, *checkpoints.ODD) as error:  # the checkpoint is gone, or of another trainer
-            raise CcliError(
-                f"cannot resume from {folder}: {first_line(error)}; remove that folder to start anew"
-            ) from error
         self._started = time.time()
 
     def init_writer(self, log_dir: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ccli.errors import CcliError, first_line
+from ccli.errors import CcliError, in_one_line
 from ccli.files.atomic import write_whole
 from ccli.files.safe_load import load_checkpoint
 from ccli.files.sealed_json import read_sealed, sealed
@@ -60,15 +60,11 @@ def folder_of_checkpoints(folder: str | Path) -> Path:
 
 def head_of(trainer, state: dict[str, torch.Tensor], folder: str | Path, some: torch.Tensor) -> torch.nn.Module:
     """The head with a checkpoint's tensors; `some` features [n, D] show that they are of its method and width."""
-    try:
+    what = f"the checkpoint in {folder} does not fit {trainer.cfg.TRAINER.NAME} and these features"
+    with in_one_line(ODD, what, "make that run again"):
         head = trainer.head_from_state(state).to(trainer.device).eval()
         with torch.inference_mode():
             head(some)
-    except ODD as error:
-        raise CcliError(
-            f"the checkpoint in {folder} does not fit {trainer.cfg.TRAINER.NAME} and these features "
-            f"({first_line(error, 100)}); make that run again"
-        ) from error
     return head
 
 
@@ -163,9 +159,6 @@ def is_evaluated(run: str, folder: str) -> bool:
 
 def _read_run(folder: str | Path, key: str):
     path = Path(folder) / RUN
-    try:
+    unreadable = (OSError, ValueError, KeyError, TypeError)
+    with in_one_line(unreadable, f"{path} is missing or damaged", "it is written when a run starts"):
         return read_sealed(path)[key]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CcliError(
-            f"{path} is missing or damaged ({type(error).__name__}); it is written when a run starts"
-        ) from error

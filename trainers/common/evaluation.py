@@ -61,9 +61,7 @@ class EvaluatingTrainer(TrainerX):
         state = checkpoints.read_checkpoint(Path(directory) / checkpoints.HEAD, epoch)
         checkpoints.check_evaluation(directory, self.cfg)
         if checkpoints.read_options(directory).get("weights") != self.source.weights:
-            raise CcliError(
-                f"the run in {directory} was trained on other features; evaluate it with the backbone of its training"
-            )
+            raise CcliError(f"the run in {directory} was trained on other features; evaluate it with its own backbone")
         self.head = checkpoints.head_of(self, state, directory, self._test.features[:1])
         if checkpoints.HEAD in self._models:
             self._models[checkpoints.HEAD] = self.head

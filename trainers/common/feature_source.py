@@ -49,9 +49,7 @@ def build_quietly(cfg):
 def check_has_text(bundle: str, trainer: str) -> None:
     """Raise CcliError where a bundle has no text features; one that is absent or damaged is left to `read_bundle`."""
     if Path(bundle).expanduser().is_file() and "text_features" not in array_names(bundle):
-        raise CcliError(
-            f"bundle {bundle} has no text_features, and {trainer} needs them; write it with the classes' texts"
-        )
+        raise CcliError(f"bundle {bundle} has no text_features, and {trainer} needs them; write it with class texts")
 
 
 class BundleSource:
@@ -83,9 +81,7 @@ class BundleSource:
 
     def concepts(self) -> tuple[Vocabulary, torch.Tensor]:
         if self.cfg.FEATURES.VOCABULARY:
-            raise CcliError(
-                "FEATURES.VOCABULARY needs a text tower, which a bundle has not; put concepts in the bundle"
-            )
+            raise CcliError("FEATURES.VOCABULARY needs a text tower, which a bundle lacks; put concepts in the bundle")
         if self.bundle.concept_features is None:
             raise CcliError(
                 f"bundle {self.cfg.DATASET.BUNDLE} has no concepts and concept_features, and "

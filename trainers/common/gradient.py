@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from dassl.optim import build_optimizer
 
-from ccli.errors import CcliError, first_line
+from ccli.errors import CcliError, first_line, in_one_line
 from ccli.features.task import FewShotTask, Split
 from ccli.files.atomic import moved_into_place
 from ccli.fitting import selection
@@ -38,10 +38,8 @@ class GradientTrainer(FeatureTrainer):
 
     def make_optim(self, head: torch.nn.Module, task: FewShotTask):
         """The yaml's optimiser, on CoOp's schedule: one epoch at WARMUP_CONS_LR, then a cosine per epoch."""
-        try:
+        with in_one_line(ValueError, "OPTIM cannot be used", "fix the option"):
             optim = build_optimizer(head, self.cfg.OPTIM)
-        except ValueError as error:
-            raise CcliError(f"OPTIM: {first_line(error)}; fix the option") from error
         for group in optim.param_groups:
             group["lr"] *= self.rate_share()
         warmup_lr = self.cfg.OPTIM.WARMUP_CONS_LR
