@@ -17,9 +17,10 @@ os.environ.setdefault("MPLCONFIGDIR", str(Path("~/.cache/matplotlib").expanduser
 
 
 LONGEST = (  # they start first, so that two processes end together
-    "test_gpu_check", "test_sweep", "test_onnx_export", "test_chaos", "test_determinism", "test_supply_chain",
-    "test_folder_sweep", "test_sweep_all", "test_baselines", "test_benchmarks", "test_finite", "test_report",
-    "test_no_code_from_data",
+    "test_gpu_check", "test_sweep", "test_onnx_export", "test_determinism", "test_benchmarks", "test_chaos",
+    "test_supply_chain", "test_estimator", "test_startup", "test_baselines", "test_no_code_from_data", "test_crops",
+    "test_concept_shapes", "test_tip_adapter", "test_check", "test_report", "test_finite", "test_wheel",
+    "test_own_images", "test_folder_sweep", "test_sweep_all",
 )  # fmt: skip
 
 

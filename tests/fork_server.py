@@ -125,9 +125,7 @@ def _run(words: list[str], cwd: str, env: dict[str, str], streams: _Streams, pat
     """In the forked process: become the command."""
     if address:
         _use(address)
-        context = multiprocessing.get_context("forkserver")
-        context.Process = _worker
-        multiprocessing.get_context = lambda method=None: context
+        multiprocessing.get_context = _forked_context
     os.setsid()
     for number, descriptor in enumerate(streams.numbers):
         os.dup2(descriptor, number)
@@ -171,6 +169,20 @@ def _work(later: "_Later", env: dict[str, str], path: list[str]) -> None:
     _import_anew(env)
     target, args = later.read()
     target(*args)
+
+
+class _Context(multiprocessing.context.ForkServerContext):
+    Process = staticmethod(_worker)
+
+
+_context_of = multiprocessing.get_context
+
+
+def _forked_context(method: str | None = None):
+    """multiprocessing.get_context, but what would start an interpreter is forked from the server instead."""
+    if method == "fork":
+        return _context_of(method)
+    return _Context()
 
 
 class _Later:

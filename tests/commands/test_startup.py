@@ -7,6 +7,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from fork_server import python
 from helpers import ROOT, bundle_args, bundle_file, run_here
 
 from benchmarks import startup
@@ -111,6 +112,7 @@ def test_what_a_run_uses_is_seen(runs):
 def test_the_benchmark(monkeypatch, capsys, tmp_path):
     argv = ["startup", "--root", str(tmp_path), "--repeats", "1", "--only", "train.py --help"]
     monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "executable", python())  # its numbers are not looked at
     startup.main()
     names = re.findall(r"^\| (\w.*?) +\|", capsys.readouterr().out, re.MULTILINE)
     assert names == ["import torch", "train.py --help"]
