@@ -5,15 +5,11 @@ import shutil
 import signal
 from pathlib import Path
 
-import numpy as np
+import fork_server
 import pytest
-import torch
-from PIL import Image
 
-import ccli
-from ccli.clip.model import FrozenClip
-
-torch.set_num_threads(1)
+# Before NumPy and torch are imported: the tests' processes share the cores, and threads would wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
 # A background job is started with SIGINT ignored, and so would be what the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -21,10 +17,16 @@ os.environ.setdefault("MPLCONFIGDIR", str(Path("~/.cache/matplotlib").expanduser
 
 
 LONGEST = (  # they start first, so that two processes end together
-    "test_gpu_check", "test_sweep", "test_onnx_export", "test_chaos", "test_determinism", "test_supply_chain",
-    "test_folder_sweep", "test_sweep_all", "test_baselines", "test_benchmarks", "test_finite", "test_report",
-    "test_no_code_from_data",
+    "test_gpu_check", "test_sweep", "test_onnx_export", "test_determinism", "test_benchmarks", "test_chaos",
+    "test_supply_chain", "test_estimator", "test_startup", "test_baselines", "test_no_code_from_data", "test_crops",
+    "test_concept_shapes", "test_tip_adapter", "test_check", "test_report", "test_finite", "test_wheel",
+    "test_own_images", "test_folder_sweep", "test_sweep_all",
 )  # fmt: skip
+
+
+def pytest_configure(config):
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        fork_server.share()
 
 
 def pytest_collection_modifyitems(items):
@@ -50,8 +52,11 @@ def user_cache(tmp_path_factory, monkeypatch) -> Path:
 
 def _save_tiny_clip(folder: Path, seed: int) -> Path:
     """demo-clip's architecture with random float16 weights, as open_clip lays a model out."""
+    import torch
     from open_clip.factory import create_model
     from safetensors.torch import save_file
+
+    import ccli
 
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(ccli.__file__).parent / "clip" / "demo_clip" / "open_clip_config.json", folder)
@@ -74,13 +79,19 @@ def tiny_clip_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_clip(tiny_clip_folder) -> FrozenClip:
+def tiny_clip(tiny_clip_folder):
+    """A FrozenClip."""
+    from ccli.clip.model import FrozenClip
+
     return FrozenClip(str(tiny_clip_folder))
 
 
 @pytest.fixture
 def image_folder(tmp_path) -> Path:
     """Smooth noise: larger and smaller than 64 pixels, wide and tall, in every mode that data sets hold."""
+    import numpy as np
+    from PIL import Image
+
     folder = tmp_path / "images"
     folder.mkdir()
     kinds = {
@@ -98,6 +109,9 @@ def image_folder(tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def many_images(tmp_path_factory) -> list[Path]:
     """150 different pictures of 12x12 pixels, not to be changed."""
+    import numpy as np
+    from PIL import Image
+
     folder = tmp_path_factory.mktemp("many")
     for k in range(150):
         noise = np.random.default_rng(k).integers(0, 256, (12, 12, 3), dtype=np.uint8)
@@ -108,6 +122,10 @@ def many_images(tmp_path_factory) -> list[Path]:
 @pytest.fixture
 def encoded(monkeypatch) -> list[int]:
     """How many different images each call of the image tower was given."""
+    import torch
+
+    from ccli.clip.model import FrozenClip
+
     calls: list[int] = []
     encode = FrozenClip.encode_image
 

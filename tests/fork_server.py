@@ -2,12 +2,14 @@
 
 `python()` is an executable that takes `SCRIPT WORDS`, `-m MODULE WORDS` or `-c CODE WORDS` as Python does. What it runs
 is forked from a server (multiprocessing's) that has imported what the commands need and has computed nothing.
+With PYTHONPATH in its environment, it imports this project's packages anew, from where they lie on that path.
 Tests of what a process imports, of its threads, or of how it starts take sys.executable instead.
 """
 
 import json
 import multiprocessing
 import os
+import pickle
 import runpy
 import shlex
 import signal
@@ -22,17 +24,27 @@ from unittest import mock
 IMPORTED = ["torch", "torch.utils.tensorboard", "dassl.engine", "sklearn.linear_model", "scipy.optimize", "tabulate"]
 IMPORTED += ["open_clip", "ccli.estimator", "ccli.features.bundles", "ccli.trainers.ccli", "ccli.sweeps.config"]
 SERVER = "TESTS_FORK_SERVER"
+SHARED = "TESTS_SHARED_FORK_SERVER"
+OWN = {"ccli", "dassl"}
 
 
 @cache
 def _server() -> str:
-    """The address of the server, which is started."""
+    """The address of the server, which is started unless the process that distributes the tests has done so."""
+    if address := os.environ.get(SHARED):
+        _use(address)
+        return address
     multiprocessing.get_context("forkserver").set_forkserver_preload(IMPORTED)
     # The hub's library reads its variable when it is imported, here.
     own = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     with mock.patch.dict(os.environ, own):
         forkserver.ensure_running()
     return forkserver._forkserver._forkserver_address
+
+
+def share() -> None:
+    """Start the server for the processes that this one will start, too."""
+    os.environ[SHARED] = _server()
 
 
 @cache
@@ -113,9 +125,7 @@ def _run(words: list[str], cwd: str, env: dict[str, str], streams: _Streams, pat
     """In the forked process: become the command."""
     if address:
         _use(address)
-        context = multiprocessing.get_context("forkserver")
-        context.Process = _worker
-        multiprocessing.get_context = lambda method=None: context
+        multiprocessing.get_context = _forked_context
     os.setsid()
     for number, descriptor in enumerate(streams.numbers):
         os.dup2(descriptor, number)
@@ -127,48 +137,88 @@ def _run(words: list[str], cwd: str, env: dict[str, str], streams: _Streams, pat
     os.environ.clear()
     os.environ.update(env)
     sys.path[:] = [place for place in env.get("PYTHONPATH", "").split(os.pathsep) if place] + path
+    _import_anew(env)
     first, *rest = words
-    if first in ("-m", "-c"):
-        sys.path.insert(0, cwd)
+    if first in ("-m", "-c", "-"):
+        if not env.get("PYTHONSAFEPATH"):
+            sys.path.insert(0, cwd)
         sys.argv = [first, *rest[1:]]
         if first == "-m":
             runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
         else:
-            exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+            exec(compile(sys.stdin.read() if first == "-" else rest[0], "<string>", "exec"), {"__name__": "__main__"})
     elif first.startswith("-"):
         sys.exit(f"{first}: take sys.executable for it")
     else:
         sys.argv = words
-        sys.path.insert(0, str(Path(first).resolve().parent))
+        if not env.get("PYTHONSAFEPATH"):
+            sys.path.insert(0, str(Path(first).resolve().parent))
         runpy.run_path(first, run_name="__main__")
 
 
 def _worker(target, args, **words):
     """A process of the command's own, which has its environment and not the server's."""
-    inside = target, args, dict(os.environ), list(sys.path)
+    inside = _Later(target, args), dict(os.environ), list(sys.path)
     return multiprocessing.context.ForkServerProcess(target=_work, args=inside, **words)
 
 
-def _work(target, args, env: dict[str, str], path: list[str]) -> None:
+def _work(later: "_Later", env: dict[str, str], path: list[str]) -> None:
     os.environ.clear()
     os.environ.update(env)
     sys.path[:] = path
+    _import_anew(env)
+    target, args = later.read()
     target(*args)
+
+
+class _Context(multiprocessing.context.ForkServerContext):
+    Process = staticmethod(_worker)
+
+
+_context_of = multiprocessing.get_context
+
+
+def _forked_context(method: str | None = None):
+    """multiprocessing.get_context, but what would start an interpreter is forked from the server instead."""
+    if method == "fork":
+        return _context_of(method)
+    return _Context()
+
+
+class _Later:
+    """Objects on their way to another process, which looks for their classes when it reads them."""
+
+    def __init__(self, *objects):
+        self.objects = objects
+
+    def __getstate__(self) -> bytes:
+        return bytes(reduction.ForkingPickler.dumps(self.objects))
+
+    def __setstate__(self, sent: bytes) -> None:
+        self.sent = sent
+
+    def read(self) -> tuple:
+        return pickle.loads(self.sent)
+
+
+def _import_anew(env: dict[str, str]) -> None:
+    if env.get("PYTHONPATH"):
+        for name in [name for name in sys.modules if name.partition(".")[0] in OWN]:
+            del sys.modules[name]
 
 
 def _use(address: str) -> None:
     """Let multiprocessing fork from a server that is running."""
     server = forkserver._forkserver
     server._forkserver_address, server.ensure_running = address, lambda: None
+    if server._forkserver_alive_fd is None:  # it counts who may still ask
+        server._forkserver_alive_fd = os.pipe()[1]
 
 
 def main() -> None:
     """The executable: hand over arguments, environment and streams, forward signals, end as the command does."""
     address, path = json.loads(os.environ.pop(SERVER))
     _use(address)
-    server = forkserver._forkserver
-    if server._forkserver_alive_fd is None:  # it counts who may still ask
-        server._forkserver_alive_fd = os.pipe()[1]
     process = _fork(sys.argv[1:], os.getcwd(), os.environ, _Streams(0, 1, 2), path, address)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: os.kill(process.pid, number))

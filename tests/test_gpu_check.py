@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fork_server import python
 from helpers import ROOT
 
 sys.path.append(str(ROOT / "scripts"))
@@ -24,9 +25,7 @@ REPORT_OF_NOTHING = {"miniature": True, "machine": {"device": "none"}, "budget":
 
 def test_every_step_has_figures_in_miniature_and_none_fails(tmp_path):
     command = ["bash", ROOT / "scripts/gpu_check.sh", tmp_path / "out", "--cpu"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHON": sys.executable}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHON": python()})
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "out" / REPORT).read_text())
     page = (tmp_path / "out/gpu_check.md").read_text()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from fork_server import python
 from helpers import ROOT
 
 SESSION = """
@@ -68,10 +69,10 @@ def installed(tmp_path_factory):
 
 
 def test_commands_without_a_checkout(installed, tmp_path):
-    """All in one interpreter, beside the worker of the sweep: most of the time goes into imports."""
+    """All in one process, beside the worker of the sweep: most of the time goes into imports."""
     (tmp_path / "session.py").write_text(SESSION)
-    env = os.environ | {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", str(tmp_path / "session.py")]
+    env = os.environ | {"PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
+    command = [python(), str(tmp_path / "session.py")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=300)
     assert done.returncode == 0, done.stderr
     (swept, table, report, predicted, explained), picture, method, files = json.loads(done.stdout.splitlines()[-1])

@@ -2,9 +2,11 @@
 
 import math
 import re
+import sys
 
 import numpy as np
 import pytest
+from fork_server import python
 from helpers import bundle_file
 
 from ccli.results.records import read_record
@@ -50,6 +52,7 @@ def test_rising_is_at_every_step(means, expected):
 
 
 def test_all_of_it_on_a_bundle(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "executable", python())  # which it starts sweep.py with
     bundle = bundle_file(tmp_path)
     arguments = ["--dataset", bundle, "--shots", 2, "--seeds", 1, 2, "--output", tmp_path / "out"]
     monkeypatch.setattr("sys.argv", ["reject", *map(str, arguments)])

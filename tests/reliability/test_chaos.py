@@ -1,14 +1,14 @@
 """Kills, full and lost disks and flipped bits, a few of each; `python -m stress.chaos` does more."""
 
 import subprocess
-import sys
 
 import pytest
+from fork_server import python
 from helpers import ROOT
 
 
 def chaos(*argv) -> str:
-    command = [sys.executable, "-m", "stress.chaos", *map(str, argv)]
+    command = [python(), "-m", "stress.chaos", *map(str, argv)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.endswith("nothing was lost\n"), done.stdout + done.stderr
     return done.stdout

@@ -139,7 +139,9 @@ def test_processes_side_by_side(undisturbed, tmp_path):
 
 def test_two_sweeps_on_one_output(undisturbed, tmp_path):
     folder, first = undisturbed
-    both = [start("--datasets", folder / "tiny.npz", *SMALL, "--output", tmp_path, cwd=folder) for _ in range(2)]
+    command = list(map(str, [python(), ROOT / "sweep.py", "--datasets", "tiny.npz", *SMALL, "--output", tmp_path]))
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, cwd=folder, **pipes) for _ in range(2)]
     outputs = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert all(stdout == first.stdout for stdout, _ in outputs)
