@@ -7,6 +7,7 @@ which removes the gap between image and text features.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -100,23 +101,24 @@ def name_ranks(text: torch.Tensor, images: torch.Tensor, every: torch.Tensor) ->
 
 
 def candidates(
-    source: str, concepts: TextConcepts, task: FewShotTask, text_share: float, seed: int, sizes=SIZES
+    source: str, concepts: TextConcepts, task: FewShotTask, text_share: float, sizes: Sequence[int], seed: int
 ) -> Candidates:
     """The candidates of the method, or of one of its controls.
 
     Args:
         source: "visual": norm((1 - share) visual side + share text side), in every size; "text": the text side alone;
-            "images": means of three random training images; "random": random unit vectors, as many as text concepts.
+            "images": means of random training images, likewise; "random": random unit vectors, one per text concept.
     """
     text, x = concepts.features, centred_images(task)
     rows, generator = torch.arange(len(text)), torch.Generator().manual_seed(seed)
     if source == "visual" and text_share < 1:
-        found = [cross_modal(text, x, size) for size in sizes if size <= len(x)]
+        found = [cross_modal(text, x, size) for size in sizes if size <= len(x) or size == min(sizes)]
         vectors = [F.normalize((1 - text_share) * v + text_share * text, dim=-1) for v, _ in found]
         return Candidates(torch.cat(vectors), rows.repeat(len(found)), [p for _, k in found for p in k.tolist()])
     if source == "images":
-        _, picks = random_means(len(text), x, 3, generator)
-        return Candidates(F.normalize(x[picks].mean(1), dim=-1), rows, picks.tolist())
+        found = [random_means(len(text), x, size, generator) for size in sizes]
+        vectors = torch.cat([v for v, _ in found])
+        return Candidates(vectors, rows.repeat(len(found)), [p for _, k in found for p in k.tolist()])
     picks = (text @ x.T).topk(min(3, len(x)), dim=1).indices.tolist()
     if source == "random":
         drawn = torch.randn(text.shape, generator=generator).to(text)

@@ -6,6 +6,7 @@ Cross-Modal Concept Learning and Inference (Zhang, Zhang, Tang, He; arXiv 2307.1
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from numbers import Integral, Real
 
 import torch
@@ -49,6 +50,7 @@ class CcliSettings:
     # | sparse: a few concepts per class, the weights fitted by penalised likelihood
     concepts_per_class: int = 5  # sparse: the most concepts per class
     class_names: bool = True  # sparse: False is the pure bottleneck, where concepts alone decide, without zero-shot
+    sizes: tuple[int, ...] = candidates.SIZES  # sparse: images behind a visual concept, each size a candidate
     text_shares: tuple[float, ...] = ()  # sparse: candidates for text_share; () leaves it as it is
     penalties: tuple[float, ...] = ()  # sparse: candidates for the penalty; () leaves it as it is
     hidden: int = 512  # mlp: width of the hidden layer
@@ -81,6 +83,8 @@ class CcliSettings:
         good = all(_is_number(x) and 0 <= x <= 1 for x in shares)
         check_setting(good, "text_shares", "numbers from 0 to 1", shares)
         check_setting(all(_is_number(x) and x > 0 for x in penalties), "penalties", "numbers > 0", penalties)
+        good = bool(self.sizes) and all(isinstance(x, Integral) and x >= 1 for x in self.sizes)
+        check_setting(good, "sizes", "integers >= 1", tuple(self.sizes))
         if self.source == "none" and self.representation != "space":
             raise SettingError("source", "none leaves class texts alone: the representation must be space")
         if self.network == "sparse":
@@ -135,7 +139,8 @@ class SparseParts:
             self.offset = self.temperature * task.logit_scale * f @ task.text_features.T
 
     def candidates(self, text_share: float) -> candidates.Candidates:
-        return candidates.candidates(self.settings.source, self.text, self.task, float(text_share), self.seed)
+        s = self.settings
+        return candidates.candidates(s.source, self.text, self.task, float(text_share), s.sizes, self.seed)
 
     def path(self, text_share: float, penalty: float) -> Iterator[ConceptInference]:
         """Fitted heads with 1, 2, ... `concepts_per_class` concepts per class."""
@@ -151,10 +156,13 @@ class SparseParts:
             )  # fmt: skip
 
 
-def choose_sparse(
+Sparse = tuple[float, float, int]  # text share, penalty, concepts per class
+
+
+def sparse_scores(
     splits: Iterable[tuple[FewShotTask, Split]], settings: CcliSettings, seed: int
-) -> tuple[float, float, int]:
-    """(text share, penalty, concepts per class) with the likeliest labels of held-out images, over all pairs.
+) -> dict[Sparse, float]:
+    """The log-likelihood of held-out images' labels under each sparse network to choose from, over all pairs.
 
     Args:
         splits: pairs of a task to fit on and images to choose on (`selection.splits`).
@@ -162,14 +170,12 @@ def choose_sparse(
     s, scores = settings, {}
     for task, images in splits:
         parts = SparseParts(task, s, seed)
-        for share in s.text_shares or (s.text_share,):
-            for penalty in s.penalties or (s.penalty,):
-                for m, head in enumerate(parts.path(share, penalty), 1):
-                    with torch.no_grad():
-                        found = selection.log_likelihoods(head(images.features), images.labels).cpu()
-                    scores[share, penalty, m] = scores.get((share, penalty, m), 0) + found
-    best = {key: float(value.max()) for key, value in scores.items()}
-    return max(best, key=lambda key: (best[key], -key[2]))
+        for share, penalty in product(s.text_shares or (s.text_share,), s.penalties or (s.penalty,)):
+            for m, head in enumerate(parts.path(share, penalty), 1):
+                with torch.no_grad():
+                    found = selection.log_likelihoods(head(images.features), images.labels).cpu()
+                scores[share, penalty, m] = scores.get((share, penalty, m), 0) + found
+    return {key: float(value.max()) for key, value in scores.items()}
 
 
 def chosen(task: FewShotTask, settings: CcliSettings, how: str, seed: int) -> CcliSettings:
@@ -180,7 +186,8 @@ def chosen(task: FewShotTask, settings: CcliSettings, how: str, seed: int) -> Cc
     """
     if settings.network != "sparse" or how not in selection.HELD_OUT:
         return settings
-    share, penalty, most = choose_sparse(selection.splits(how, task, seed), settings, seed)
+    scores = sparse_scores(selection.splits(how, task, seed), settings, seed)
+    share, penalty, most = max(scores, key=lambda key: (scores[key], -key[2]))  # of ties the fewest concepts
     return replace(settings, text_share=share, penalty=penalty, concepts_per_class=most)
 
 
