@@ -11,13 +11,16 @@ likelihood in place of squares.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from ccli.fitting.lbfgs import LBFGS
+
+ROUGH = 10  # steps of L-BFGS between rounds
+AT_ONCE = 2**17  # numbers per array, which stay in a cache
 
 
 class SparseLinear(nn.Module):
@@ -47,6 +50,9 @@ def sparse_path(
 ) -> Iterator[SparseLinear]:  # fmt: skip
     """Networks with 1, 2, ... `most` concepts per class, each fitted; fewer where candidates run out.
 
+    The last has the weights of the convex problem. Those before it stop after ROUGH steps, close to theirs: they serve
+    to choose the next concept, and to compare numbers of concepts.
+
     Args:
         offset: zero-shot logits of the J training images [J, N], which the network's are added to.
         z: the images in the concept space [J, R]; labels: [J].
@@ -66,13 +72,14 @@ def sparse_path(
     columns: list[torch.Tensor] = []  # per round, the candidate of each class [N]
     values: list[torch.Tensor] = []  # per round, its similarities [J, N]
     weight, logits = z.new_zeros(0, classes), offset
-    for _ in range(min(most, groups)):
+    rounds = min(most, groups)
+    for k in range(1, rounds + 1):
         column = _best(logits, z, labels, concepts, names, taken, penalty)
         taken[torch.arange(classes), names[column]] = True
         columns.append(column)
         values.append(z @ concepts[column].T)
         weight = torch.cat([weight, weight.new_zeros(1, classes)])
-        weight, logits = fit_weights(offset, values, labels, weight, penalty)
+        weight, logits = fit_weights(offset, values, labels, weight, penalty, exact=k == rounds)
         yield _network(concepts, torch.stack(columns, 1), weight.T)
 
 
@@ -93,39 +100,48 @@ def _best(logits, z, labels, concepts, names, taken, penalty) -> torch.Tensor:
 
 def fit_weights(
     offset: torch.Tensor, values: list[torch.Tensor], labels: torch.Tensor, start: torch.Tensor, penalty: float,
-    steps: int = 100,
+    exact: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Weights [m, N] that minimise sum_j CE(offset_j + sum_k w_k r_jk, y_j) + penalty / 2 ||w||^2, and their logits.
+
+    With `exact` in float64, for the line search cannot tell losses apart that differ in less than float32 holds;
+    else ROUGH steps in float32.
 
     Args:
         offset: [J, N]; values: m of r [J, N], the similarities to each class's own concept; start: [m, N].
     """
     weight = start.clone()
-    rows = torch.arange(len(labels), device=labels.device)
+    if exact:
+        offset, values, weight = offset.double(), [r.double() for r in values], start.double()
     optim = LBFGS(
-        [weight], max_iter=steps, history_size=10, line_search_fn="strong_wolfe", tolerance_grad=1e-5,
-        tolerance_change=1e-9,
+        [weight], max_iter=100 if exact else ROUGH, history_size=10, line_search_fn="strong_wolfe",
+        tolerance_grad=1e-5, tolerance_change=1e-9,
     )  # fmt: skip
-
-    def logits() -> torch.Tensor:
-        total = offset.clone()
-        for w, r in zip(weight, values):
-            total.addcmul_(r, w)
-        return total
+    rows = max(1, AT_ONCE // offset.shape[1])
+    parts = list(zip(offset.split(rows), labels.split(rows), zip(*(r.split(rows) for r in values))))
 
     @torch.no_grad()
     def objective() -> torch.Tensor:
-        p = logits()
-        own, total = p[rows, labels], p.logsumexp(1)
-        p.sub_(total[:, None]).exp_()
-        p[rows, labels] -= 1
-        weight.grad = torch.stack([(p * r).sum(0) for r in values]).add_(weight, alpha=penalty)
-        return (total - own).sum() + penalty / 2 * weight.square().sum()
+        weight.grad, loss = penalty * weight, penalty / 2 * weight.square().sum()
+        for zero_shot, of, r in parts:
+            p, own = _logits(zero_shot, r, weight), of[:, None]
+            total = p.logsumexp(1, keepdim=True)
+            loss = loss + (total - p.gather(1, own)).sum()
+            p.sub_(total).exp_().scatter_add_(1, own, p.new_full(own.shape, -1.0))
+            weight.grad += torch.stack([torch.mul(p, x).sum(0) for x in r])
+        return loss
 
     optim.step(objective)
     if not float(objective()) < float("inf"):
         raise FloatingPointError("sparse concept inference: the loss is not finite; check the features and the penalty")
-    return weight, logits()
+    return weight.to(start), torch.cat([_logits(zero_shot, r, weight) for zero_shot, _, r in parts]).to(start)
+
+
+def _logits(zero_shot: torch.Tensor, values: Sequence[torch.Tensor], weight: torch.Tensor) -> torch.Tensor:
+    total = zero_shot.clone()
+    for w, r in zip(weight, values):
+        total.addcmul_(r, w)
+    return total
 
 
 def _network(concepts: torch.Tensor, columns: torch.Tensor, weight: torch.Tensor) -> SparseLinear:
