@@ -3,15 +3,16 @@
 DATA are feature bundles, or concept_shapes. Each is drawn for every number of shots and seed; a sparse network is then
 fitted with 1 to M concepts per class from each source: visual concepts, cross-modal ones (the share of the text is
 chosen from the shots), texts alone, means of three random images, random vectors; "images, all sizes" are random groups
-of the sizes that visual concepts have. The penalty is chosen from the shots, for every source alike. With --names the
-network stands beside zero-shot and has class names among its concepts; without, concepts alone decide. Prints the mean
+of the sizes that visual concepts have. With --names the network stands beside zero-shot and has class names among its
+concepts, and the penalty is chosen from the shots, too; without, concepts alone decide. Prints the mean
 accuracy over seeds, and writes it with the differences to cross-modal concepts, in percentage points.
 """
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -21,14 +22,12 @@ from ccli.concepts import candidates
 from ccli.features.task import FewShotTask, Split
 from ccli.files.atomic import moved_into_place
 from ccli.fitting import selection
-from ccli.methods.ccli import CcliSettings, SparseParts, build, choose_alpha, sparse_scores
+from ccli.methods.ccli import CcliSettings, Sparse, SparseParts, build, choose_alpha, chosen, sparse_scores
 from ccli.sweeps import run
 
 SHARES = (0.0, 0.33, 0.67, 1.0)
-SOURCES = {  # the row: source, candidates for the text's share, sizes of groups of images
-    "cross-modal": ("visual", SHARES, candidates.SIZES), "visual": ("visual", (0.0,), candidates.SIZES),
-    "text": ("text", (1.0,), ()), "images": ("images", (0.0,), (3,)), "random": ("random", (0.0,), ()),
-    "images, all sizes": ("images", (0.0,), candidates.SIZES),
+CONTROLS = {  # the row: source, sizes of groups of images
+    "images": ("images", (3,)), "random": ("random", (1,)), "images, all sizes": ("images", candidates.SIZES),
 }  # fmt: skip
 SPARSE = CcliSettings(
     distinctive=1.0,
@@ -39,7 +38,7 @@ SPARSE = CcliSettings(
     criterion="likelihood",
 )
 NAMES = replace(SPARSE, penalties=(0.3, 1.0), penalty=0.3)
-BOTTLENECK = replace(SPARSE, representation="cosine", class_names=False, penalties=(0.03, 0.1), penalty=0.03)
+BOTTLENECK = replace(SPARSE, representation="cosine", class_names=False, penalties=(0.03,), penalty=0.03)
 DENSE = replace(NAMES, network="convex", text_share=1.0, penalty=0.2)
 
 
@@ -70,25 +69,34 @@ def accuracy(head: torch.nn.Module, images: Split) -> float:
         return 100 * float((head(images.features).argmax(1) == images.labels).double().mean())
 
 
-def path_accuracies(task: FewShotTask, source: str, settings: CcliSettings, most: int, seed: int) -> Iterator[float]:
-    """The test accuracy with 1, 2, ... `most` concepts per class, share and penalty chosen for each number."""
-    kind, shares, sizes = SOURCES[source]
-    s = replace(settings, source=kind, text_shares=shares, concepts_per_class=most, sizes=sizes or candidates.SIZES)
-    how = selection.selected_by("validation", task)
-    scores = sparse_scores(selection.splits(how, task, seed), s, seed)
-    if not scores:  # nothing to choose on
-        scores = {(shares[len(shares) // 2], s.penalty, m): 0.0 for m in range(1, most + 1)}
-    best = [max((k for k in scores if k[2] == m), key=scores.get) for m in range(1, most + 1)]
-    parts = SparseParts(task, s, seed)
-    paths = {key: list(parts.path(*key)) for key in {key[:2] for key in best}}
-    for m, key in enumerate(best, 1):
-        yield accuracy(paths[key[:2]][m - 1], task.test)
+def candidates_of(task: FewShotTask, s: CcliSettings, seed: int) -> dict[Sparse, tuple[float, float]]:
+    """The log-likelihood on held-out images, 0 where there are none, and the test accuracy of each network."""
+    how, parts, found = selection.selected_by("validation", task), SparseParts(task, s, seed), {}
+    scores = {} if how == "validation" else sparse_scores(selection.splits(how, task, seed), s, seed)
+    for share, penalty in product(s.text_shares, s.penalties):
+        for m, head in enumerate(parts.path(share, penalty), 1):
+            if how == "validation":
+                with torch.no_grad():
+                    logits = head(task.val.features)
+                scores[share, penalty, m] = float(selection.log_likelihoods(logits, task.val.labels).max())
+            score = scores.get((share, penalty, m), 0.0)
+            found[share, penalty, m] = score, accuracy(head, task.test)
+    return found
+
+
+def best(found: dict[Sparse, tuple[float, float]], shares: Sequence[float], most: int) -> list[float]:
+    """The test accuracy at 1, 2, ... `most` concepts per class of the likeliest network with one of the shares.
+
+    At one shot without validation images none is likelier; the middle share is taken.
+    """
+    known = any(score for score, _ in found.values())
+    shares = shares if known else shares[len(shares) // 2 :][:1]
+    rows = [[key for key in found if key[2] == m and key[0] in shares] for m in range(1, most + 1)]
+    return [found[max(keys, key=lambda key: found[key][0])][1] for keys in rows]
 
 
 def method(task: FewShotTask, settings: CcliSettings, seed: int) -> float:
     """The test accuracy of the form to use: all that is chosen is chosen, zero-shot among the candidates."""
-    from ccli.methods.ccli import chosen
-
     how = selection.selected_by("validation", task)
     s = chosen(task, settings, how, seed)
     head = build(task, s, seed)
@@ -99,10 +107,15 @@ def method(task: FewShotTask, settings: CcliSettings, seed: int) -> float:
 
 
 def rows_of(task: FewShotTask, names: bool, most: int, seed: int) -> dict[str, list[float]]:
-    settings = NAMES if names else BOTTLENECK
-    found = {source: list(path_accuracies(task, source, settings, most, seed)) for source in SOURCES}
+    s, found = replace(NAMES if names else BOTTLENECK, concepts_per_class=most), {}
+    every = candidates_of(task, replace(s, text_shares=SHARES), seed)
+    for row, shares in (("cross-modal", SHARES), ("visual", SHARES[:1]), ("text", SHARES[-1:])):
+        found[row] = best(every, shares, most)
+    for row, (source, sizes) in CONTROLS.items():
+        one = replace(s, source=source, sizes=sizes, text_shares=(0.0,))
+        found[row] = best(candidates_of(task, one, seed), (0.0,), most)
     if names:
-        sparse = replace(NAMES, text_shares=(0.33, 0.67, 1.0), text_share=0.67, concepts_per_class=most)
+        sparse = replace(s, text_shares=SHARES[1:], text_share=SHARES[2])
         found["sparse, all chosen"] = [method(task, sparse, seed)]
         found["dense"] = [method(task, DENSE, seed)]
     zero_shot = replace(task.test, features=task.test.features @ task.text_features.T)
