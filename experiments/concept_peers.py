@@ -1,11 +1,12 @@
 """Peers that promise answers of a few concepts: python -m experiments.concept_peers DATA ... --to FILE
 
-On the same features, without class names, at 1 to M concepts per class: CCLI's bottleneck as experiments.concepts_per_class has it; Post-hoc
-CBM (Yuksekgonul et al., ICLR 2023: text concepts, elastic net with 0.99 of it L1, its strength chosen so that classes
-have so many weights on average); LaBo's choice (Yang et al., CVPR 2023: per class the texts of the best submodular
-score, discriminability plus coverage), its weights fitted as CCLI's; SpLiCE (Bhalla et al., NeurIPS 2024: an image is a
-sparse, non-negative sum of texts), the codes in place of similarities. The peers' own sets of concepts, which language
-models write for each class, are not at hand: all have the vocabulary that CCLI has.
+On the same features, without class names, at 1 to M concepts per class: CCLI's bottleneck, as
+experiments.concepts_per_class has it; Post-hoc CBM (Yuksekgonul et al., ICLR 2023: text concepts, elastic net with 0.99
+of it L1, its strength chosen so that classes have so many weights on average); LaBo's choice (Yang et al., CVPR 2023:
+per class the texts of the best submodular score, discriminability plus coverage), its weights fitted as CCLI's; SpLiCE
+(Bhalla et al., NeurIPS 2024: an image is a sparse, non-negative sum of texts), the codes in place of similarities. The
+peers' own sets of concepts, which language models write for each class, are not at hand: all have the vocabulary that
+CCLI has.
 """
 
 import sys
