@@ -86,14 +86,14 @@ def sparse_path(
 def _best(logits, z, labels, concepts, names, taken, penalty) -> torch.Tensor:
     """The candidate of each class that a Newton step of its own weight gains most with [N]."""
     p = logits.softmax(1)
-    residual, curvature = p - F.one_hot(labels, p.shape[1]), p * (1 - p)
+    slope = (p - F.one_hot(labels, p.shape[1])).T @ z  # [N, R]
+    curvature = (p * (1 - p)).T
     best, found = p.new_full((p.shape[1],), -1.0), torch.zeros(p.shape[1], dtype=torch.long, device=p.device)
-    for start in range(0, len(concepts), 2048):
-        part = slice(start, start + 2048)
-        r = z @ concepts[part].T  # [J, c]
-        gain = (residual.T @ r).square() / (curvature.T @ r.square() + penalty)  # [N, c]
-        gain = gain.masked_fill(taken[:, names[part]], -1.0)
-        value, place = gain.max(1)
+    for start in range(0, len(concepts), 1024):
+        part = slice(start, start + 1024)
+        squares = (z @ concepts[part].T).square_()  # [J, c]
+        gain = (slope @ concepts[part].T).square_() / (curvature @ squares + penalty)  # [N, c]
+        value, place = gain.masked_fill_(taken[:, names[part]], -1.0).max(1)
         found, best = torch.where(value > best, place + start, found), value.maximum(best)
     return found
 
