@@ -1,6 +1,6 @@
-"""CCLI at ImageNet's size, and how time and memory grow: python -m benchmarks.scale [--store]
+"""CCLI at ImageNet's size, and how time and memory grow: python -m benchmarks.scale
 
-Without a flag: bundles of generated features of width 1024, from a quarter of ImageNet's size to all of it in one of
+Without --store: bundles of generated features of width 1024, from a quarter of ImageNet's size to all of it in one of
 classes, shots, concepts and test images at a time, each by train.py in a process of its own. There is no validation
 set, so alpha is chosen by cross-validation, four more fits. Seconds are fit + selection + test as the record has them;
 memory is the process's peak; "power" is the exponent of the growth over the last doubling (1 is linear).
@@ -12,6 +12,7 @@ are generated and put into the store beforehand.
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -32,22 +33,22 @@ FULL = {"classes": 1000, "shots": 16, "concepts": 2000, "test images": 50_000}
 CROPS, CROP = 10, (0.5, 1.0)
 
 
-def at(size: dict[str, int], place: Path) -> Measured:
+def at(size: dict[str, int], place: Path, cfg: str) -> Measured:
     """One run on a bundle of that size."""
     features = bundle(size["classes"], size["shots"], 0, size["test images"], size["concepts"])
     path = write_bundle(place / f"{'-'.join(map(str, size.values()))}.npz", features)
-    run = measured(one_run(path, "CCLI", size["shots"], place))
+    run = measured(one_run(path, "CCLI", size["shots"], place, cfg=cfg))
     path.unlink()
     return run
 
 
-def growth(place: Path) -> list[list]:
+def growth(place: Path, cfg: str, names: Sequence[str]) -> list[list]:
     """Rows of the table."""
-    whole = at(FULL, place)
+    whole = at(FULL, place, cfg)
     rows = []
-    for name in FULL:
+    for name in names:
         sizes = [FULL | {name: FULL[name] // part} for part in (4, 2)]
-        runs = [at(size, place) for size in tqdm(sizes, desc=name, leave=False, disable=None)] + [whole]
+        runs = [at(size, place, cfg) for size in tqdm(sizes, desc=name, leave=False, disable=None)] + [whole]
         work, memory = [own_seconds(run.record) for run in runs], [run.memory for run in runs]
         for size, run, own in zip([*sizes, FULL], runs, work):
             rows.append([name, size[name], f"{own:.1f}", f"{run.seconds:.1f}", f"{run.memory:.2f}", ""])
@@ -85,19 +86,20 @@ def fill_store(root: Path, crops_of_all: bool) -> None:
 
 def through_store(place: Path, cfg: str) -> Measured:
     imagenet_tree(place, FULL["shots"], FULL["test images"] // FULL["classes"])
-    fill_store(place, crops_of_all=cfg == "rn50")
-    options = ("MODEL.BACKBONE.NAME", DEMO, *(() if cfg == "rn50" else ("PROTOCOL", "fixed")))
+    fill_store(place, crops_of_all=cfg != "rn50_plain")
+    options = ("MODEL.BACKBONE.NAME", DEMO, *(("PROTOCOL", "fixed") if cfg == "rn50_plain" else ()))
     run = one_run("imagenet", "CCLI", FULL["shots"], place, *options, cfg=cfg, root=str(place))
     return measured(run, CCLI_STORE=str(place / "store"))
 
 
 @script
 @flag("--store", action="store_true", help="the whole size alone, through the feature store")
-@flag("--cfg", default="rn50", choices=["rn50", "rn50_plain"], help="with --store (plain: alpha fixed)")
+@flag("--cfg", default="rn50", choices=["rn50", "rn50_plain", "rn50_sparse"], help="the form (plain: alpha fixed)")
+@flag("--of", nargs="+", default=list(FULL), choices=FULL, help="without --store: what grows")
 def main(args) -> None:
     if not args.store:
         heads = ["of", "number", "fit, select, test (s)", "train.py (s)", "peak memory (GB)", "power: time, memory"]
-        print(table(growth(args.scratch), heads))
+        print(table(growth(args.scratch, args.cfg, args.of), heads))
         return
     run = through_store(args.scratch, args.cfg)
     phases = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in run.record["seconds"].items())
