@@ -20,6 +20,7 @@ from ccli.inference import onnx_export, saving
 from ccli.inference.classifier import Classifier
 from ccli.inference.onnx_export import export
 from ccli.methods import (
+    ccli,
     clip_adapter,
     concept_inference,
     gda,
@@ -29,6 +30,7 @@ from ccli.methods import (
     tip_adapter,
     zero_shot,
 )
+from ccli.methods.ccli import CcliSettings
 
 needs_packages = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript")),
@@ -58,6 +60,7 @@ HEADS = {
     "LP++": lp_plus_plus.fit,
     "GDA": lambda task: gda.build(task, 1.0),
     "CCLI space convex": lambda task: ccli_head(task, "space", "convex"),
+    "CCLI sparse": lambda task: ccli.build(task, CcliSettings(network="sparse", representation="space"), 0),
     "CCLI plain mlp": lambda task: ccli_head(task, "plain", "mlp"),
     "CCLI standardised convex": lambda task: ccli_head(task, "standardised", "convex"),
     "CCLI affinity mlp": lambda task: ccli_head(task, "affinity", "mlp"),
