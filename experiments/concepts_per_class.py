@@ -42,14 +42,19 @@ BOTTLENECK = replace(SPARSE, representation="cosine", class_names=False, penalti
 DENSE = replace(NAMES, network="convex", text_share=1.0, penalty=0.2)
 
 
-def task_of(data: str, shots: int, seed: int, root: str, rotate: bool) -> FewShotTask:
-    """The few-shot task that a run of CCLI has; with `rotate` the shots and the test are drawn from all images."""
+def trainer_of(data: str, shots: int, seed: int, root: str):
+    """The trainer of a run of CCLI on a bundle or on concept_shapes, before training."""
     bundle = Path(data).suffix == ".npz"
     dataset = ["FeatureBundle", "DATASET.BUNDLE", data] if bundle else ["ConceptShapes"]
     yaml = "vit_b32" if bundle else "demo_clip"
     words = ["--root", root, "--seed", str(seed), "--trainer", "CCLI", "--output-dir", f"{root}/unused"]
     words += ["--config-file", f"configs/trainers/CCLI/{yaml}.yaml", "DATASET.NUM_SHOTS", str(shots)]
-    trainer = run.prepare(run.arguments([*words, "DATASET.NAME", *dataset]))
+    return run.prepare(run.arguments([*words, "DATASET.NAME", *dataset]))
+
+
+def task_of(data: str, shots: int, seed: int, root: str, rotate: bool) -> FewShotTask:
+    """The few-shot task that a run of CCLI has; with `rotate` the shots and the test are drawn from all images."""
+    trainer = trainer_of(data, shots, seed, root)
     task = trainer.make_task()
     return rotated(task, trainer.source.bundle.train, shots, seed) if rotate else task
 
