@@ -34,6 +34,13 @@ class ExampleFields(Struct, kw_only=True):
     predictions: list[int]
 
 
+class EditFields(Struct, kw_only=True):
+    """Of `ccli.inference.classifier.Classifier.edited`."""
+
+    dropped: list[str]
+    refitted: bool
+
+
 class ClassifierFields(Struct, kw_only=True):
     """What classifier.json holds beside its version and the digest of its tensors."""
 
@@ -47,6 +54,7 @@ class ClassifierFields(Struct, kw_only=True):
     images: ImageSpec | None
     concepts: ConceptFields | None = None
     examples: ExampleFields | None = None
+    edited: EditFields | None = None
 
 
 def check_facts(facts: dict[str, Any]) -> None:

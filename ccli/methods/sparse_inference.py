@@ -26,12 +26,20 @@ class SparseLinear(nn.Module):
     Args:
         concepts: z(c) of the U concepts in use [U, R]. weight: [N, U], at most m entries per row are not 0.
         chosen: rows of these concepts among the candidates [U].
+        penalty: lambda of the fit, which a later fit needs; a number or a tensor without dimensions.
     """
 
-    def __init__(self, concepts: torch.Tensor, weight: torch.Tensor, chosen: torch.Tensor):
+    def __init__(
+        self, concepts: torch.Tensor, weight: torch.Tensor, chosen: torch.Tensor, penalty: float | torch.Tensor
+    ):
         super().__init__()
-        for name, value in (("concepts", concepts), ("weight", weight), ("chosen", chosen)):
+        penalty = torch.as_tensor(penalty, dtype=weight.dtype, device=weight.device)
+        for name, value in (("concepts", concepts), ("weight", weight), ("chosen", chosen), ("penalty", penalty)):
             self.register_buffer(name, value.clone())
+
+    def take(self, rows: list[int]) -> SparseLinear:
+        """The network with these of its concepts alone, and their weights."""
+        return SparseLinear(self.concepts[rows], self.weight[:, rows], self.chosen[rows], self.penalty)
 
     def similarities(self, z: torch.Tensor) -> torch.Tensor:
         """r [B, U]."""
@@ -73,7 +81,7 @@ def sparse_path(
         values.append(z @ concepts[column].T)
         weight = torch.cat([weight, weight.new_zeros(1, classes)])
         weight, logits = fit_weights(offset, values, labels, weight, penalty)
-        yield _network(concepts, torch.stack(columns, 1), weight.T)
+        yield _network(concepts, torch.stack(columns, 1), weight.T, penalty)
 
 
 def _best(logits, z, labels, concepts, names, taken, penalty) -> torch.Tensor:
@@ -128,8 +136,30 @@ def fit_weights(
     return weight, logits()
 
 
-def _network(concepts: torch.Tensor, columns: torch.Tensor, weight: torch.Tensor) -> SparseLinear:
+def refit(network: SparseLinear, offset: torch.Tensor, z: torch.Tensor, labels: torch.Tensor) -> SparseLinear:
+    """The network with the weights that are not 0 fitted anew, by its own penalty, in float64.
+
+    Args:
+        offset, z, labels: of the training images, as `sparse_path` takes them.
+
+    Raises:
+        FloatingPointError: the loss is not finite.
+    """
+    used = network.weight != 0  # [N, U]
+    most = int(used.sum(1).max())
+    if not most:
+        return network
+    columns = used.int().argsort(dim=1, descending=True, stable=True)[:, :most]  # [N, m], a class's own concepts first
+    own, start = used.gather(1, columns), network.weight.gather(1, columns).double()
+    r = network.similarities(z).double()  # [J, U]
+    values = [r[:, columns[:, k]] * own[:, k] for k in range(most)]  # 0 where a class has fewer: its weight stays 0
+    weight, _ = fit_weights(offset.double(), values, labels, start.T, float(network.penalty))
+    weight = torch.zeros_like(network.weight).scatter_(1, columns, weight.T.to(network.weight))
+    return SparseLinear(network.concepts, weight, network.chosen, network.penalty)
+
+
+def _network(concepts: torch.Tensor, columns: torch.Tensor, weight: torch.Tensor, penalty: float) -> SparseLinear:
     """columns, weight: [N, m]."""
     chosen, places = columns.unique(return_inverse=True)
     full = weight.new_zeros(len(columns), len(chosen)).scatter_(1, places, weight)
-    return SparseLinear(concepts[chosen], full, chosen)
+    return SparseLinear(concepts[chosen], full, chosen, penalty)

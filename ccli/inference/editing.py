@@ -1,0 +1,129 @@
+"""Concepts taken out of a trained classifier, such as a background that its training images happen to share.
+
+Only a sparse network has concepts that can be taken out one by one: in the others all concepts share the weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ccli.concepts.gallery import Concepts
+from ccli.errors import CcliError, listed, nearest
+from ccli.inference.classifier import Classifier
+from ccli.methods import sparse_inference
+from ccli.methods.concept_inference import ConceptInference
+from ccli.methods.sparse_inference import SparseLinear
+
+Shots = tuple[Any, Sequence[int]]  # training images, as `Classifier.features` takes them, and the index of each's class
+
+
+def without(
+    classifier: Classifier, names: str | Iterable[str], shots: Shots | None = None, refit: bool = True
+) -> Classifier:
+    """A classifier that lacks the concepts of these names, in all classes; the one given stays as it is.
+
+    The other weights are fitted anew on the training images, by the penalty and beside the zero-shot part of the first
+    fit; where these images are not at hand, the weights stay. `edited` says which. The weight alpha of the network and
+    the calibration stay as they are: probabilities may be a little less calibrated than before.
+
+    Args:
+        names: of concepts, as `concepts_of` takes them.
+        shots: the training images; None: those that `stored_shots` finds.
+        refit: False keeps the other weights in any case.
+
+    Raises:
+        CcliError: the network is not sparse, a name is unknown (the nearest is named), or shots do not fit.
+        FloatingPointError: the loss of the fit is not finite.
+    """
+    found = concepts_of(classifier, names)
+    gone = {row for rows in found.values() for row in rows}
+    kept = [row for row in range(len(classifier.concepts.names)) if row not in gone]
+    network = classifier.head.network.take(kept)
+    if refit and shots is None:
+        shots, _ = stored_shots(classifier)
+    refitted = refit and shots is not None
+    if refitted:
+        network = _refitted(classifier, network, shots)
+    head = copy.deepcopy(classifier.head)
+    head.network = network
+    before = classifier.edited["dropped"] if classifier.edited else []
+    edited = {"dropped": [*before, *found], "refitted": refitted}
+    new = replace(classifier, head=head, concepts=classifier.concepts.take(kept), edited=edited)
+    if new.examples is not None:
+        predictions = new.logits(new.examples.features).argmax(1).tolist()
+        new.examples = replace(new.examples, predictions=predictions)
+    return new
+
+
+def concepts_of(classifier: Classifier, names: str | Iterable[str]) -> dict[str, list[int]]:
+    """The rows of the classifier's concepts that each name means: by name, synonym, or title ("looks like NAME").
+
+    Raises:
+        CcliError: as `without`.
+    """
+    names = list(dict.fromkeys([names] if isinstance(names, str) else names))
+    known = _by_name(_editable(classifier))
+    if unknown := [name for name in names if name not in known]:
+        hints = "".join(dict.fromkeys(nearest(name, known) for name in unknown))
+        has = listed(sorted(set(classifier.concepts.names))) or "none"
+        raise CcliError(f"no concept {', '.join(map(repr, unknown))}.{hints} The classifier has {has}")
+    if not names:
+        raise CcliError("no concept to take out; give one or more names")
+    return {name: known[name] for name in names}
+
+
+def stored_shots(classifier: Classifier) -> tuple[Shots | None, str]:
+    """The training images' features and labels by the store, or None and the reason why they are not at hand."""
+    concepts = _editable(classifier)
+    if not all(concepts.images):
+        return None, "it was trained on features, which a classifier does not keep"
+    try:
+        return (classifier.features(concepts.images), concepts.labels), ""
+    except CcliError as error:
+        return None, str(error)
+
+
+def class_weights(classifier: Classifier, rows: list[int]) -> dict[str, float]:
+    """The sum of the weights of these concepts in each class where it is not 0, the largest first."""
+    _editable(classifier)
+    weights = (classifier.head.alpha * classifier.head.network.weight[:, rows].sum(1)).tolist()
+    found = {name: weight for name, weight in zip(classifier.classnames, weights) if weight}
+    return dict(sorted(found.items(), key=lambda one: -abs(one[1])))
+
+
+def _editable(classifier: Classifier) -> Concepts:
+    """The classifier's concepts, refused where they cannot be taken out one by one."""
+    head = classifier.head
+    if not (isinstance(head, ConceptInference) and isinstance(head.network, SparseLinear)):
+        what = f"this classifier of {classifier.method} has no sparse network, whose concepts alone can be taken out"
+        raise CcliError(f"{what}; train CCLI with a sparse network")
+    if classifier.concepts is None:
+        raise CcliError("this classifier's concepts have no names; train CCLI on visual or text concepts")
+    return classifier.concepts
+
+
+def _by_name(concepts: Concepts) -> dict[str, list[int]]:
+    known: dict[str, list[int]] = {}
+    for row, name in enumerate(concepts.names):
+        for one in {name, concepts.title(row), *(concepts.synonyms[row] if concepts.synonyms else ())}:
+            known.setdefault(one, []).append(row)
+    return known
+
+
+@torch.no_grad()
+def _refitted(classifier: Classifier, network: SparseLinear, shots: Shots) -> SparseLinear:
+    images, head, count = shots[0], classifier.head, len(classifier.classnames)
+    f, labels = classifier.features(images).to(classifier.device), torch.as_tensor(shots[1], device=classifier.device)
+    if labels.shape != (len(f),) or not len(f) or labels.is_floating_point():
+        raise CcliError(f"shots are {len(f)} images and labels of shape {tuple(labels.shape)}; give one per image")
+    if int(labels.min()) < 0 or int(labels.max()) >= count:
+        raise CcliError(
+            f"shots have labels from {int(labels.min())} to {int(labels.max())}; classes are 0 to {count - 1}"
+        )
+    zero_shot, _ = head.parts(f)
+    return sparse_inference.refit(network, zero_shot, head.representation(f), labels.long())
