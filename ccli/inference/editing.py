@@ -69,6 +69,8 @@ def concepts_of(classifier: Classifier, names: str | Iterable[str]) -> dict[str,
     names = list(dict.fromkeys([names] if isinstance(names, str) else names))
     known = _by_name(_editable(classifier))
     if unknown := [name for name in names if name not in known]:
+        if before := [name for name in unknown if classifier.edited and name in classifier.edited["dropped"]]:
+            raise CcliError(f"{', '.join(map(repr, before))}: taken out of this classifier before; name others")
         hints = "".join(dict.fromkeys(nearest(name, known) for name in unknown))
         has = listed(sorted(set(classifier.concepts.names))) or "none"
         raise CcliError(f"no concept {', '.join(map(repr, unknown))}.{hints} The classifier has {has}")
