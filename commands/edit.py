@@ -102,7 +102,7 @@ def edit(run: Any, names: list[str], refit: bool) -> tuple[Any, str]:
     edited = without(run, names, shots, refit=shots is not None)
     if shots is None:
         return edited, f"the other weights stay as they were: {why}"
-    return edited, f"the other weights were refitted on {len(shots[1])} training images"
+    return edited, f"the other weights were refitted on {len(shots)} training images"
 
 
 def _counted(run: Any, names: list[str]) -> list[str]:

@@ -6,24 +6,22 @@ Only a sparse network has concepts that can be taken out one by one: in the othe
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from ccli.concepts.gallery import Concepts
 from ccli.errors import CcliError, listed, nearest
+from ccli.features.task import Split
 from ccli.inference.classifier import Classifier
 from ccli.methods import sparse_inference
 from ccli.methods.concept_inference import ConceptInference
 from ccli.methods.sparse_inference import SparseLinear
 
-Shots = tuple[Any, Sequence[int]]  # training images, as `Classifier.features` takes them, and the index of each's class
-
 
 def without(
-    classifier: Classifier, names: str | Iterable[str], shots: Shots | None = None, refit: bool = True
+    classifier: Classifier, names: str | Iterable[str], shots: Split | None = None, refit: bool = True
 ) -> Classifier:
     """A classifier that lacks the concepts of these names, in all classes; the one given stays as it is.
 
@@ -33,7 +31,7 @@ def without(
 
     Args:
         names: of concepts, as `concepts_of` takes them.
-        shots: the training images; None: those that `stored_shots` finds.
+        shots: the training images and the index of each one's class; None: those that `stored_shots` finds.
         refit: False keeps the other weights in any case.
 
     Raises:
@@ -79,13 +77,16 @@ def concepts_of(classifier: Classifier, names: str | Iterable[str]) -> dict[str,
     return {name: known[name] for name in names}
 
 
-def stored_shots(classifier: Classifier) -> tuple[Shots | None, str]:
-    """The training images' features and labels by the store, or None and the reason why they are not at hand."""
+def stored_shots(classifier: Classifier) -> tuple[Split | None, str]:
+    """The training images by their files, or None and the reason why they are not at hand.
+
+    They are encoded as new pictures are, so that those of a benchmark have other random crops than in their run.
+    """
     concepts = _editable(classifier)
     if not all(concepts.images):
         return None, "it was trained on features, which a classifier does not keep"
     try:
-        return (classifier.features(concepts.images), concepts.labels), ""
+        return Split(classifier.features(concepts.images), torch.tensor(concepts.labels)), ""
     except CcliError as error:
         return None, str(error)
 
@@ -118,14 +119,12 @@ def _by_name(concepts: Concepts) -> dict[str, list[int]]:
 
 
 @torch.no_grad()
-def _refitted(classifier: Classifier, network: SparseLinear, shots: Shots) -> SparseLinear:
-    images, head, count = shots[0], classifier.head, len(classifier.classnames)
-    f, labels = classifier.features(images).to(classifier.device), torch.as_tensor(shots[1], device=classifier.device)
-    if labels.shape != (len(f),) or not len(f) or labels.is_floating_point():
-        raise CcliError(f"shots are {len(f)} images and labels of shape {tuple(labels.shape)}; give one per image")
+def _refitted(classifier: Classifier, network: SparseLinear, shots: Split) -> SparseLinear:
+    head, (f, labels), count = classifier.head, (shots.features, shots.labels), len(classifier.classnames)
+    if not len(labels) or f.shape != (len(labels), classifier.width):
+        wanted = f"one or more labels, and as many features of width {classifier.width}"
+        raise CcliError(f"shots have {len(labels)} labels and features of shape {tuple(f.shape)}; give {wanted}")
     if int(labels.min()) < 0 or int(labels.max()) >= count:
-        raise CcliError(
-            f"shots have labels from {int(labels.min())} to {int(labels.max())}; classes are 0 to {count - 1}"
-        )
-    zero_shot, _ = head.parts(f)
-    return sparse_inference.refit(network, zero_shot, head.representation(f), labels.long())
+        raise CcliError(f"shots have labels from {int(labels.min())} to {int(labels.max())}; give 0 to {count - 1}")
+    f, labels = f.to(classifier.device), labels.to(classifier.device)
+    return sparse_inference.refit(network, head.parts(f)[0], head.representation(f), labels)

@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from torch.nn import functional as F
 
 from ccli.errors import CcliError
+from ccli.features.task import Split
 from ccli.fitting.calibration import Calibration
 from ccli.inference.classifier import Classifier, Examples
 from ccli.inference.editing import class_weights, concepts_of, stored_shots, without
@@ -54,10 +55,6 @@ def task():
     return task_with_duplicates()
 
 
-def shots(task):
-    return task.train.features, task.train.labels
-
-
 def most_used(run: Classifier, count: int = 3) -> list[str]:
     """The names of the concepts with the largest weights."""
     order = run.head.network.weight.abs().amax(0).argsort(descending=True).tolist()
@@ -90,7 +87,7 @@ def test_without_a_refit_the_logits_are_those_of_weights_of_0(whole, task):
 def test_the_given_classifier_stays_as_it_is(whole, task):
     before = {name: x.clone() for name, x in whole.head.state_dict().items()}
     names, examples = whole.concepts.names, whole.examples
-    without(whole, most_used(whole), shots(task))
+    without(whole, most_used(whole), task.train)
     assert all(torch.equal(x, before[name]) for name, x in whole.head.state_dict().items())
     assert (whole.edited, whole.concepts.names, whole.examples) == (None, names, examples)
 
@@ -99,7 +96,7 @@ def test_the_given_classifier_stays_as_it_is(whole, task):
 def test_a_refit_is_the_solution_of_another_solver(task, settings):
     run = classifier(task, **settings)
     names = most_used(run)
-    new = without(run, names, shots(task))
+    new = without(run, names, task.train)
     assert new.edited == {"dropped": names, "refitted": True}
     f, labels = task.train.features.double(), task.train.labels
     head = zeroed(run, rows_named(run, names)).double()
@@ -125,7 +122,7 @@ def test_a_refit_is_the_solution_of_another_solver(task, settings):
 
 
 def test_a_refit_of_all_concepts_changes_nothing(whole, task):
-    f, labels = shots(task)
+    f, labels = task.train.features, task.train.labels
     again = refit(whole.head.network, whole.head.parts(f)[0], whole.head.representation(f), labels)
     assert torch.allclose(again.weight, whole.head.network.weight, atol=2e-3)  # which float32 allows the training
     assert float(again.penalty) == pytest.approx(0.3) and again.penalty.shape == ()
@@ -133,7 +130,7 @@ def test_a_refit_of_all_concepts_changes_nothing(whole, task):
 
 @pytest.mark.parametrize("refits", [True, False])
 def test_explanations_of_an_edited_classifier_add_up(whole, task, refits):
-    new, f = without(whole, most_used(whole), shots(task), refit=refits), task.test.features
+    new, f = without(whole, most_used(whole), task.train, refit=refits), task.test.features
     for why, logits in zip(new.explain(f), new.logits(f)):
         terms = why.zero_shot + why.class_texts + why.others + sum(one.part for one in why.concepts)
         assert terms == pytest.approx(why.total, abs=1e-5) and why.total == pytest.approx(float(logits.max()), abs=1e-5)
@@ -143,7 +140,7 @@ def test_explanations_of_an_edited_classifier_add_up(whole, task, refits):
 
 
 def test_row_i_of_the_gallery_is_concept_i_of_the_network(whole, task):
-    new = without(whole, most_used(whole), shots(task))
+    new = without(whole, most_used(whole), task.train)
     concepts, head = new.concepts, new.head
     places = head.representation(concepts.rows + head.representation.mean)
     assert torch.allclose(places, head.network.concepts, atol=1e-5)
@@ -174,15 +171,15 @@ def test_merged_duplicates_are_found_by_the_name_they_lost(task):
 
 def test_saved_and_loaded_and_edited_once_more(whole, task, tmp_path):
     first, second, third = most_used(whole)
-    save(without(whole, [second, first], shots(task)), tmp_path / "new")
+    save(without(whole, [second, first], task.train), tmp_path / "new")
     new = load_run(tmp_path / "new")
     assert new.edited == {"dropped": [second, first], "refitted": True}
     f = task.test.features
-    assert torch.equal(new.logits(f), without(whole, [second, first], shots(task)).logits(f))
+    assert torch.equal(new.logits(f), without(whole, [second, first], task.train).logits(f))
     assert torch.equal(new.head.network.penalty, whole.head.network.penalty)
-    twice = without(new, third, shots(task))
+    twice = without(new, third, task.train)
     assert twice.edited == {"dropped": [second, first, third], "refitted": True}
-    at_once = without(whole, [first, second, third], shots(task))
+    at_once = without(whole, [first, second, third], task.train)
     assert torch.allclose(twice.logits(f), at_once.logits(f), atol=1e-3)
     with pytest.raises(CcliError, match=f"^'{first}': taken out of this classifier before; name others$"):
         without(new, first)
@@ -191,7 +188,7 @@ def test_saved_and_loaded_and_edited_once_more(whole, task, tmp_path):
 
 
 def test_without_any_concept_only_zero_shot_is_left(whole, task, tmp_path):
-    save(without(whole, whole.concepts.names, shots(task)), tmp_path / "new")
+    save(without(whole, whole.concepts.names, task.train), tmp_path / "new")
     new, f = load_run(tmp_path / "new"), task.test.features
     assert torch.allclose(new.logits(f), whole.head.parts(f)[0], atol=1e-5)
     assert new.explain(f)[0].concepts == [] and new.edited["refitted"]
@@ -232,12 +229,15 @@ def test_other_heads_and_unknown_names_are_refused_in_one_line(whole, task):
         without(whole, [f"{name}x", "%", name])
     with pytest.raises(CcliError, match="no concept to take out; give one or more names"):
         without(whole, [])
-    f, labels = shots(task)
+    f, labels = task.train.features, task.train.labels
     for wrong, message in (
-        ((f, labels[1:]), r"24 images and labels of shape \(23,\); give one per image"),
-        ((f, labels + 3), "labels from 3 to 8; classes are 0 to 5"),
-        ((f[:, 1:], labels), "features have shape"),
-        ((f[:0], labels[:0]), "shots are 0 images"),
+        (
+            (f, labels[1:]),
+            r"23 labels and features of shape \(24, 32\); give one or more labels, and as many features of",
+        ),
+        ((f, labels + 3), "labels from 3 to 8; give 0 to 5"),
+        ((f[:, 1:], labels), r"24 labels and features of shape \(24, 31\)"),
+        ((f[:0], labels[:0]), "0 labels"),
     ):
         with pytest.raises(CcliError, match=message):
-            without(whole, name, wrong)
+            without(whole, name, Split(*wrong))
