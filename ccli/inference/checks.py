@@ -98,6 +98,9 @@ def check_tensors(tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> No
             raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {(count, width)}")
     if facts.get("concepts") and tensors["concepts.distinctiveness"].shape != (rows["concepts.rows"],):
         raise ValueError("concepts.distinctiveness is not one number for each concept")
+    chosen = tensors.get("head.network.chosen")
+    if facts.get("concepts") and chosen is not None and len(chosen) != rows["concepts.rows"]:
+        raise ValueError(f"the network has {len(chosen)} concepts, and {rows['concepts.rows']} are named")
     if not _labels_fit(tensors.get("head.labels"), tensors.get("head.text_features")):
         raise ValueError("head.labels are not classes")
 
