@@ -109,7 +109,7 @@ def candidates(
             "images": means of three random training images; "random": random unit vectors, as many as text concepts.
     """
     text, x = concepts.features, centred_images(task)
-    rows, generator = torch.arange(len(text)), torch.Generator().manual_seed(seed)
+    rows, generator = torch.arange(len(text), device=text.device), torch.Generator().manual_seed(seed)
     if source == "visual" and text_share < 1:
         found = [cross_modal(text, x, size) for size in sizes if size <= len(x)]
         vectors = [F.normalize((1 - text_share) * v + text_share * text, dim=-1) for v, _ in found]

@@ -94,7 +94,7 @@ def stored_shots(classifier: Classifier) -> tuple[Split | None, str]:
 def class_weights(classifier: Classifier, rows: list[int]) -> dict[str, float]:
     """The sum of the weights of these concepts in each class where it is not 0, the largest first."""
     _editable(classifier)
-    weights = (classifier.head.alpha * classifier.head.network.weight[:, rows].sum(1)).tolist()
+    weights = (classifier.head.alpha * classifier.head.network.take(rows).weight.sum(1)).tolist()
     found = {name: weight for name, weight in zip(classifier.classnames, weights) if weight}
     return dict(sorted(found.items(), key=lambda one: -abs(one[1])))
 

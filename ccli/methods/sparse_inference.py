@@ -39,7 +39,8 @@ class SparseLinear(nn.Module):
 
     def take(self, rows: list[int]) -> SparseLinear:
         """The network with these of its concepts alone, and their weights."""
-        return SparseLinear(self.concepts[rows], self.weight[:, rows], self.chosen[rows], self.penalty)
+        kept = torch.tensor(rows, dtype=torch.long, device=self.weight.device)
+        return SparseLinear(self.concepts[kept], self.weight[:, kept], self.chosen[kept], self.penalty)
 
     def similarities(self, z: torch.Tensor) -> torch.Tensor:
         """r [B, U]."""
