@@ -187,6 +187,20 @@ def test_saved_and_loaded_and_edited_once_more(whole, task, tmp_path):
     assert load_run(tmp_path / "whole").edited is None
 
 
+@pytest.mark.parametrize("edited", [{"dropped": "red", "refitted": True}, {"dropped": ["red"]}, ["red"]])
+def test_a_damaged_note_of_an_edit_is_refused(whole, tmp_path, edited):
+    save(replace(whole, edited=edited), tmp_path / "new")
+    with pytest.raises(CcliError, match=r"classifier.json is damaged .*edited.*; make the run again"):
+        load_run(tmp_path / "new")
+
+
+def test_a_gallery_that_is_not_the_networks_is_refused(whole, tmp_path):
+    rows = list(range(1, len(whole.concepts.names)))
+    save(replace(whole, concepts=whole.concepts.take(rows)), tmp_path / "new")
+    with pytest.raises(CcliError, match=f"the network has {len(rows) + 1} concepts, and {len(rows)} are named"):
+        load_run(tmp_path / "new")
+
+
 def test_without_any_concept_only_zero_shot_is_left(whole, task, tmp_path):
     save(without(whole, whole.concepts.names, task.train), tmp_path / "new")
     new, f = load_run(tmp_path / "new"), task.test.features
