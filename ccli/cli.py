@@ -22,6 +22,7 @@ COMMANDS = {
     "report": "one page on finished runs, figures for a paper, or the concepts of one run",
     "predict": "labels and probabilities for pictures, by a finished run",
     "explain": "the concepts that decided a picture's label, or that separate two classes",
+    "edit": "a finished run's classifier without some concepts, such as a background",
     "export": "a finished run's classifier as an ONNX model",
     "download": "download a benchmark data set, or check the one that is there",
     "ablation": "table and figure of runs that differ from a method in one option",
@@ -30,7 +31,6 @@ COMMANDS = {
 WORKING = ("train", "sweep", "download")  # after an interruption the same command resumes their work
 HELP = """\
 usage: ccli COMMAND ...
-
 Few-shot classification with CLIP features.
 
 commands:

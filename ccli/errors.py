@@ -2,7 +2,7 @@
 
 import difflib
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 
@@ -93,3 +93,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     by_folded = {k.casefold(): k for k in known}
     close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
     return f" Did you mean {by_folded[close[0]]!r}?" if close else ""
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -7,7 +7,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from ccli.commands.answers import load, reasons_text, write_all
+from ccli.commands.answers import reasons_text, write_all
+from ccli.commands.edit import add_without, load_without
 from ccli.commands.parser import Parser, positive
 
 EXAMPLES = """
@@ -16,6 +17,8 @@ examples:
     PROG --model-dir output/try a.jpg b.jpg
   What marks a class (without --against), or separates it from another:
     PROG --model-dir output/try --class "striped star" --against "blue cross"
+  The reasons that are left without a concept (a run with a sparse network; `ccli edit` takes it out for good):
+    PROG --model-dir output/try a.jpg --without "brick wall"
 """
 
 
@@ -29,13 +32,14 @@ def main(argv: list[str], prog: str) -> int:
     add("--against", metavar="CLASS", help="with --class: what separates it from this one")
     add("--top", type=positive, default=1, metavar="K", help="labels that are listed of each picture (default: 1)")
     add("--json", action="store_true", help="one JSON object per line")
+    add_without(parser)
     add("--backbone", default="", help="where the run's backbone is now, if it has moved")
     args = parser.parse_args(argv)
     if bool(args.images) == bool(args.name):
         parser.error("give either IMAGE or --class")
     if args.against and not args.name:
         parser.error("argument --against: needs --class")
-    run = load(args)
+    run = load_without(args)
     return explain_class(run, args.name, args.against or "", args.json) if args.name else write_all(run, args)
 
 

@@ -6,7 +6,8 @@ stderr; the others go on, and the exit status is 1.
 
 import argparse
 
-from ccli.commands.answers import load, write_all
+from ccli.commands.answers import write_all
+from ccli.commands.edit import add_without, load_without
 from ccli.commands.explain import explain_class
 from ccli.commands.export import write_onnx
 from ccli.commands.parser import Parser, positive
@@ -19,10 +20,12 @@ examples:
     PROG --model-dir output/try a.jpg b.png --top 3 --csv > labels.csv
   No label if the most likely has a probability below 0.8:
     PROG --model-dir output/try holiday/ --reject 0.8
+  What the labels are without two concepts that should not decide (a run with a sparse network):
+    PROG --model-dir output/try holiday/ --without "brick wall" --without snowy
 
 Folders are searched for .jpg, .jpeg, .png, .webp, .gif and .bmp at any depth, without links to folders and hidden ones.
 With --json each line is an object, with --csv a row; these keep names as they are, and the plain form escapes them.
-`ccli explain --help` and `ccli export --help` say more on reasons, classes and ONNX.
+`ccli explain --help` and `ccli export --help` say more on reasons, classes and ONNX, `ccli edit --help` on --without.
 """
 
 
@@ -38,6 +41,7 @@ def parser(prog: str) -> Parser:
     form.add_argument("--json", action="store_true", help="one JSON object per line")
     form.add_argument("--csv", action="store_true", help="comma-separated values with a header")
     add("--reject", type=_probability, default=0.0, metavar="P", help="no label below this probability")
+    add_without(parser)
     add("--backbone", default="", help="where the run's backbone is now, if it has moved")
     if prog == "predict.py":
         add("--explain", action="store_true", help="the reasons for each label (not with --csv)")
@@ -68,7 +72,7 @@ def main(argv: list[str], prog: str) -> int:
         parse.error("argument --against: needs --class")
     if args.explain and args.csv:
         parse.error("argument --explain: not allowed with --csv; use --json")
-    run = load(args)
+    run = load_without(args)
     if args.export:
         return write_onnx(run, args.export)
     if args.name:

@@ -18,6 +18,8 @@ from ccli import methods
 from ccli.clip.model import FrozenClip
 from ccli.features.task import FewShotTask
 from ccli.fitting.training import FeatureBatches, adamw_cosine, count_correct, train
+from ccli.inference.classifier import Classifier
+from ccli.inference.editing import class_weights, without
 from ccli.methods import ccli as ccli_method
 from ccli.methods import clip_adapter, gda, linear_probe, lp_plus_plus, task_residual, tip_adapter, zero_shot
 from ccli.methods.ccli import CcliSettings
@@ -59,6 +61,8 @@ FITTED: dict[str, Build] = {
     "concept_inference random": ccli(**CONVEX, source="random"),
     "concept_inference features": ccli(network="convex", source="features"),
     "concept_inference none": ccli(**CONVEX, source="none"),
+    "concept_inference sparse": ccli(network="sparse", representation="space", distinctive=1.0, text_share=0.67),
+    "concept_inference bottleneck": ccli(network="sparse", representation="cosine", class_names=False),
 }
 
 
@@ -120,6 +124,27 @@ def test_a_head(name):
         again = import_module(f"ccli.methods.{name.split()[0]}").from_state(head.state_dict())
         assert_far(again)
         assert torch.equal(again(far.test.features).cpu(), wanted)
+
+
+@pytest.mark.parametrize("source", ["visual", "text"])
+def test_concepts_taken_out(source):
+    task = few_shots()
+    s = CcliSettings(network="sparse", representation="space", source=source, text_share=0.5, concepts_per_class=3)
+
+    def edited(task: FewShotTask, device: torch.device) -> Classifier:
+        head = ccli_method.build(task, s, seed=3)
+        concepts = ccli_method.describe(head, task, s, [""] * len(task.train))
+        run = Classifier(head, "CCLI", task.classnames, task.train.features.shape[1], concepts=concepts, device=device)
+        return without(run, concepts.names[:2], task.train)
+
+    wanted = edited(task, torch.device("cpu"))
+    with Accelerator():
+        found = edited(task.to(DEVICE), DEVICE)
+        assert_far(found.head)
+        assert torch.equal(found.logits(task.test.features), wanted.logits(task.test.features))
+        assert found.explain(task.test.features[:2]) == wanted.explain(task.test.features[:2])
+        assert class_weights(found, [0]) == class_weights(wanted, [0])
+    assert found.edited == wanted.edited and found.concepts.names == wanted.concepts.names
 
 
 @pytest.mark.parametrize("name", TRAINED)

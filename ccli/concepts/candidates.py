@@ -110,7 +110,7 @@ def candidates(
             "images": means of random training images, likewise; "random": random unit vectors, one per text concept.
     """
     text, x = concepts.features, centred_images(task)
-    rows, generator = torch.arange(len(text)), torch.Generator().manual_seed(seed)
+    rows, generator = torch.arange(len(text), device=text.device), torch.Generator().manual_seed(seed)
     if source == "visual" and text_share < 1:
         found = [cross_modal(text, x, size) for size in sizes if size <= len(x) or size == min(sizes)]
         vectors = [F.normalize((1 - text_share) * v + text_share * text, dim=-1) for v, _ in found]

@@ -1,6 +1,8 @@
 """A classifier's concepts for people to look at: names, how distinctive they are, the images behind them."""
 
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -33,3 +35,10 @@ class Concepts:
         """What concept k is called: its name, or "looks like NAME" where that is more than its images show."""
         doubtful = bool(self.ranks) and self.ranks[k] >= NAMED
         return f"looks like {self.names[k]}" if doubtful or self.kinds[k] == CLASS_NAME else self.names[k]
+
+    def take(self, rows: list[int]) -> Concepts:
+        """The gallery of these concepts alone, with all training images."""
+        parts = {name: [getattr(self, name)[k] for k in rows] for name in ("names", "kinds", "picks")}
+        parts |= {name: [x[k] for k in rows] for name in ("ranks", "synonyms") if (x := getattr(self, name))}
+        parts |= {name: tuple(parts[name]) for name in ("names", "kinds")}
+        return replace(self, rows=self.rows[rows], distinctiveness=self.distinctiveness[rows], **parts)

@@ -31,27 +31,29 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from ccli.clip.prompts import DEFAULT_TEMPLATE, class_prompts
 from ccli.clip.weights import absolute_backbone
 from ccli.concepts.vocabulary import vocabulary_facts
-from ccli.estimator.inputs import InputError, array, check_parameters, class_texts, paths, unit_rows, vocabulary
+from ccli.estimator.inputs import InputError, array, class_texts, paths, settings_of, unit_rows, vocabulary
 from ccli.features.decoding import PHOTO
 from ccli.features.encoder import FeatureEncoder, ImageSpec, class_text_features, open_encoder
 from ccli.features.task import FewShotTask, Split
 from ccli.fitting import selection
 from ccli.fitting.calibration import ENOUGH, Calibration, calibrate, subsample
-from ccli.inference import saving
+from ccli.inference import editing, saving
 from ccli.inference.classifier import ROWS, Classifier
 from ccli.inference.explanations import Reasons
-from ccli.methods.ccli import CcliSettings, build, choose_alpha, describe
+from ccli.methods.ccli import CcliSettings, build, choose_alpha, chosen, describe
 from ccli.methods.concept_inference import ConceptInference
 
 CROP = (0.5, 1.0)  # share of a picture's area in a random crop
 
 
 class CCLIClassifier(ClassifierMixin, BaseEstimator):
-    """CCLI's convex form in a concept space, the defaults those of configs/trainers/CCLI/vit_b16.yaml.
+    """CCLI in a concept space, the defaults those of configs/trainers/CCLI/vit_b16.yaml.
 
     logits = temperature * logit_scale * f W^T + alpha B z(f): class texts W (zero-shot), and a layer B that is fitted
     by penalised maximum likelihood on the concept space z (see `ccli.methods.concept_inference`). Without class texts
     there is no zero-shot part; without concepts the class texts span the space; with neither z(f) is norm(f - mean).
+    A sparse network has the similarities to a few concepts per class in place of z(f), and they can be taken out by
+    name (`without`); without class texts these alone decide (see `ccli.methods.sparse_inference`).
 
     Args:
         backbone: a frozen CLIP as `ccli.clip.model.FrozenClip` takes it: X is paths of pictures, and a label is its
@@ -66,10 +68,13 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         concepts: names [I]; None: the packaged vocabulary where there is a backbone, else none. Those that name a
             class are left out.
         concept_features: [I, D], of the concepts' texts; needed for concepts without a backbone.
-        top_k: images behind a visual concept.
+        network: "convex", or "sparse", which needs concepts.
+        concepts_per_class: sparse: the most concepts per class; held-out folds choose how many.
+        top_k: convex: images behind a visual concept.
         text_share: of the concept's text in what images are compared with, 0 to 1; the rest is the visual concept.
+            None: 1; of a sparse network the folds choose, and 0.67 without.
         penalty: lambda; without class texts, 1 / C of scikit-learn's LogisticRegression without intercept (2 / C for
-            two classes).
+            two classes). None: 0.2; of a sparse network the folds choose, and 0.3 without.
         temperature: share of the logit scale that zero-shot keeps.
         distinctive: power of a concept's distinctiveness that it counts by; 0: all the same.
         logit_scale: exp(logit_scale) of the model that made the class texts; a backbone has its own.
@@ -79,20 +84,22 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
     Attributes:
         classes_: sorted labels [N]. n_features_in_: D, without a backbone.
         classifier_: a `ccli.Classifier`, whose class names are the labels as text.
+        train_: of a sparse network, the features and labels that it was fitted on, for `without`; else None.
         alpha_: 0 (zero-shot) or 1, which is likelier on held-out folds; 1 without class texts or with a class of a
             single image. temperature_: of the calibrated probabilities, from the same folds; 1 without.
     """
 
     def __init__(
         self, *, backbone=None, store=None, crops=10, template=DEFAULT_TEMPLATE, class_texts=None, concepts=None,
-        concept_features=None, top_k=3, text_share=1.0, penalty=0.2, temperature=0.5, distinctive=1.0,
-        logit_scale=100.0, random_state=None, device="cpu",
+        concept_features=None, network="convex", concepts_per_class=5, top_k=3, text_share=None, penalty=None,
+        temperature=0.5, distinctive=1.0, logit_scale=100.0, random_state=None, device="cpu",
     ):  # fmt: skip
         self.backbone, self.store, self.crops, self.device = backbone, store, crops, device
         self.template, self.class_texts, self.logit_scale = template, class_texts, logit_scale
         self.concepts, self.concept_features, self.top_k = concepts, concept_features, top_k
         self.text_share, self.penalty, self.temperature = text_share, penalty, temperature
         self.distinctive, self.random_state = distinctive, random_state
+        self.network, self.concepts_per_class = network, concepts_per_class
 
     def fit(self, X, y) -> CCLIClassifier:
         """Fit on features [n, D], or paths of n pictures, and labels [n] of any kind.
@@ -102,22 +109,20 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
                 or concepts do not fit each other (InputError).
             CcliError: a picture cannot be read (named), the backbone is unknown, or the store cannot be written.
         """
-        check_parameters(self)
-        settings = self._settings()
+        settings = settings_of(self)
         rows, y = self._training(X, y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"y has one class, {self.classes_[0]}; a classifier needs images of two or more")
         task = self._task(rows, torch.from_numpy(labels))
-        settings = replace(
-            settings, source="visual" if task.concepts else "none", class_axes=bool(task.text_features.any())
-        )
+        settings = self._for_task(settings, task)
         head = _head(task, settings)
         self.alpha_, calibration = self._chosen(head, task, settings)
         head.alpha.fill_(self.alpha_)
         self.temperature_ = calibration.temperature
         files = [str(Path(path).absolute()) for path in X] if self.backbone is not None else [""] * len(y)
         self.classifier_ = self._classifier(head, task, settings, calibration, files)
+        self.train_ = task.train if settings.network == "sparse" else None
         return self
 
     def decision_function(self, X) -> np.ndarray:
@@ -153,6 +158,19 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         other = "" if against is None else str(against)
         return self._explaining().explain_class(str(label), other, most_for, most_against)
+
+    def without(self, *names: str) -> CCLIClassifier:
+        """A fitted copy that lacks the concepts of these names, its other weights fitted anew on the training images.
+
+        `alpha_` and `temperature_` stay as they are. See `ccli.inference.editing.without`.
+
+        Raises:
+            CcliError: the network is not sparse, or a name is unknown (the nearest is named).
+        """
+        check_is_fitted(self)
+        edited = copy.copy(self)
+        edited.classifier_ = editing.without(self.classifier_, names, self.train_)
+        return edited
 
     def save(self, folder: str | Path) -> None:
         """Write `classifier_` into a folder for `ccli.load_run`. Raises CcliError where it cannot be written."""
@@ -198,13 +216,16 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
             train, None, train.take(torch.tensor([], dtype=torch.long)), words.names, features, words.kinds,
         )  # fmt: skip
 
-    def _settings(self) -> CcliSettings:
-        """Those of a fit with class texts and concepts; raises SettingError where a parameter cannot be used."""
-        return CcliSettings(
-            "visual", top_k=self.top_k, text_share=self.text_share, representation="space",
-            distinctive=self.distinctive, network="convex", penalty=self.penalty, temperature=self.temperature,
-            alphas=(0.0, 1.0), criterion="likelihood",
-        )  # fmt: skip
+    def _for_task(self, settings: CcliSettings, task: FewShotTask) -> CcliSettings:
+        """The settings where class texts or concepts may be missing, with what a sparse network chooses."""
+        texts = bool(task.text_features.any())
+        if settings.network != "sparse":
+            return replace(settings, source="visual" if task.concepts else "none", class_axes=texts)
+        if not task.concepts:
+            raise InputError("network sparse needs concepts; give concepts and concept_features, or a backbone")
+        if not texts:
+            settings = replace(settings, class_axes=False, class_names=False, representation="cosine")
+        return chosen(task, settings, selection.selected_by("validation", task), _seed(self.random_state))
 
     def _chosen(self, head: ConceptInference, task: FewShotTask, settings: CcliSettings) -> tuple[float, Calibration]:
         """Alpha and the calibration."""

@@ -34,6 +34,13 @@ class ExampleFields(Struct, kw_only=True):
     predictions: list[int]
 
 
+class EditFields(Struct, kw_only=True):
+    """Of `ccli.inference.classifier.Classifier.edited`."""
+
+    dropped: list[str]
+    refitted: bool
+
+
 class ClassifierFields(Struct, kw_only=True):
     """What classifier.json holds beside its version and the digest of its tensors."""
 
@@ -47,6 +54,7 @@ class ClassifierFields(Struct, kw_only=True):
     images: ImageSpec | None
     concepts: ConceptFields | None = None
     examples: ExampleFields | None = None
+    edited: EditFields | None = None
 
 
 def check_facts(facts: dict[str, Any]) -> None:
@@ -90,6 +98,9 @@ def check_tensors(tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> No
             raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {(count, width)}")
     if facts.get("concepts") and tensors["concepts.distinctiveness"].shape != (rows["concepts.rows"],):
         raise ValueError("concepts.distinctiveness is not one number for each concept")
+    chosen = tensors.get("head.network.chosen")
+    if facts.get("concepts") and chosen is not None and len(chosen) != rows["concepts.rows"]:
+        raise ValueError(f"the network has {len(chosen)} concepts, and {rows['concepts.rows']} are named")
     if not _labels_fit(tensors.get("head.labels"), tensors.get("head.text_features")):
         raise ValueError("head.labels are not classes")
 

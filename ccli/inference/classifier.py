@@ -1,7 +1,7 @@
 """A trained classifier in use: probabilities of new features or pictures, and the reasons for them."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ccli.concepts.gallery import Concepts
-from ccli.errors import CcliError, nearest
+from ccli.errors import CcliError, listed, nearest
 from ccli.features.encoder import FeatureEncoder, ImageSpec, encoder_of
 from ccli.features.task import unit
 from ccli.fitting.calibration import Calibration
@@ -39,6 +39,8 @@ class Classifier:
     head: f [B, D] unit rows -> logits [B, N]; method: its trainer's name; templates: prompt templates of the class
     texts; images: how pictures become features, None for a head that was trained on given features; prototypes: the
     mean training image of each class, unit rows [N, D]. Only CCLI has concepts, prototypes and examples.
+    edited: {"dropped": names of the concepts that were taken out, in order, "refitted": whether the other weights were
+    fitted anew, at the last of the edits}, None for a head as it was trained (see `ccli.inference.editing`).
     """
 
     head: nn.Module
@@ -52,6 +54,7 @@ class Classifier:
     concepts: Concepts | None = None
     prototypes: torch.Tensor | None = None
     examples: Examples | None = None
+    edited: dict[str, Any] | None = None
     device: str | torch.device = "cpu"
 
     def __post_init__(self) -> None:
@@ -172,9 +175,5 @@ class Classifier:
     def label(self, name: str) -> int:
         """The index of a class; raises CcliError for an unknown name."""
         if name not in self.classnames:
-            raise CcliError(f"no class {name!r}.{nearest(name, self.classnames)} The run has {_some(self.classnames)}")
+            raise CcliError(f"no class {name!r}.{nearest(name, self.classnames)} The run has {listed(self.classnames)}")
         return self.classnames.index(name)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

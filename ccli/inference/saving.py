@@ -52,6 +52,8 @@ def save(classifier: Classifier, folder: str | Path) -> None:
         "templates": list(classifier.templates), "vocabulary": classifier.vocabulary,
         "images": asdict(classifier.images) if classifier.images else None,
     }  # fmt: skip
+    if classifier.edited is not None:
+        facts["edited"] = classifier.edited
     if classifier.concepts is not None:
         facts["concepts"], found = _divided(classifier.concepts)
         tensors |= {f"concepts.{name}": x for name, x in found.items()}
@@ -168,7 +170,7 @@ def _built(facts: dict[str, Any], tensors: dict[str, torch.Tensor], device, back
     classifier = Classifier(
         head, facts["method"], tuple(facts["classnames"]), facts["width"], Calibration(**facts["calibration"]),
         tuple(facts["templates"]), images, facts["vocabulary"], concepts, tensors.get("prototypes"),
-        Examples(**examples | part("examples.")) if examples is not None else None, device,
+        Examples(**examples | part("examples.")) if examples is not None else None, facts.get("edited"), device,
     )  # fmt: skip
     if classifier.logits(torch.ones(2, classifier.width)).shape[1] != len(classifier.classnames):
         raise ValueError("classes and logits differ in number")

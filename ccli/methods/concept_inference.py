@@ -72,7 +72,7 @@ def from_state(state: dict[str, torch.Tensor]) -> ConceptInference:
         concepts, kind = state["representation.concepts"], "affinity" if state["representation.beta"] > 0 else "plain"
         r = Similarity(concepts, concepts[:1], kind)  # "standardised" is in mean and deviation
     if "network.concepts" in state:
-        g = SparseLinear(*(state[f"network.{name}"] for name in ("concepts", "weight", "chosen")))
+        g = SparseLinear(*(state[f"network.{name}"] for name in ("concepts", "weight", "chosen", "penalty")))
     elif "network.weight" in state:
         g = nn.Linear(*reversed(state["network.weight"].shape), bias=False)
     else:

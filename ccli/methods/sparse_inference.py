@@ -29,12 +29,21 @@ class SparseLinear(nn.Module):
     Args:
         concepts: z(c) of the U concepts in use [U, R]. weight: [N, U], at most m entries per row are not 0.
         chosen: rows of these concepts among the candidates [U].
+        penalty: lambda of the fit, which a later fit needs; a number or a tensor without dimensions.
     """
 
-    def __init__(self, concepts: torch.Tensor, weight: torch.Tensor, chosen: torch.Tensor):
+    def __init__(
+        self, concepts: torch.Tensor, weight: torch.Tensor, chosen: torch.Tensor, penalty: float | torch.Tensor
+    ):
         super().__init__()
-        for name, value in (("concepts", concepts), ("weight", weight), ("chosen", chosen)):
+        penalty = torch.as_tensor(penalty, dtype=weight.dtype, device=weight.device)
+        for name, value in (("concepts", concepts), ("weight", weight), ("chosen", chosen), ("penalty", penalty)):
             self.register_buffer(name, value.clone())
+
+    def take(self, rows: list[int]) -> SparseLinear:
+        """The network with these of its concepts alone, and their weights."""
+        kept = torch.tensor(rows, dtype=torch.long, device=self.weight.device)
+        return SparseLinear(self.concepts[kept], self.weight[:, kept], self.chosen[kept], self.penalty)
 
     def similarities(self, z: torch.Tensor) -> torch.Tensor:
         """r [B, U]."""
@@ -80,7 +89,7 @@ def sparse_path(
         values.append(z @ concepts[column].T)
         weight = torch.cat([weight, weight.new_zeros(1, classes)])
         weight, logits = fit_weights(offset, values, labels, weight, penalty, exact=k == rounds)
-        yield _network(concepts, torch.stack(columns, 1), weight.T)
+        yield _network(concepts, torch.stack(columns, 1), weight.T, penalty)
 
 
 def _best(logits, z, labels, concepts, names, taken, penalty) -> torch.Tensor:
@@ -110,9 +119,9 @@ def fit_weights(
     Args:
         offset: [J, N]; values: m of r [J, N], the similarities to each class's own concept; start: [m, N].
     """
-    weight = start.clone()
+    weight = start.clone(memory_format=torch.contiguous_format)
     if exact:
-        offset, values, weight = offset.double(), [r.double() for r in values], start.double()
+        offset, values, weight = offset.double(), [r.double() for r in values], weight.double()
     optim = LBFGS(
         [weight], max_iter=100 if exact else ROUGH, history_size=10, line_search_fn="strong_wolfe",
         tolerance_grad=1e-5, tolerance_change=1e-9,
@@ -144,8 +153,30 @@ def _logits(zero_shot: torch.Tensor, values: Sequence[torch.Tensor], weight: tor
     return total
 
 
-def _network(concepts: torch.Tensor, columns: torch.Tensor, weight: torch.Tensor) -> SparseLinear:
+def refit(network: SparseLinear, offset: torch.Tensor, z: torch.Tensor, labels: torch.Tensor) -> SparseLinear:
+    """The network with the weights that are not 0 fitted anew, by its own penalty, in float64.
+
+    Args:
+        offset, z, labels: of the training images, as `sparse_path` takes them.
+
+    Raises:
+        FloatingPointError: the loss is not finite.
+    """
+    used = network.weight != 0  # [N, U]
+    most = int(used.sum(1).max())
+    if not most:
+        return network
+    columns = used.int().argsort(dim=1, descending=True, stable=True)[:, :most]  # [N, m], a class's own concepts first
+    own, start = used.gather(1, columns), network.weight.gather(1, columns)
+    r = network.similarities(z)  # [J, U]
+    values = [r[:, columns[:, k]] * own[:, k] for k in range(most)]  # 0 where a class has fewer: its weight stays 0
+    weight, _ = fit_weights(offset, values, labels, start.T, float(network.penalty))
+    weight = torch.zeros_like(network.weight).scatter_(1, columns, weight.T.to(network.weight))
+    return SparseLinear(network.concepts, weight, network.chosen, network.penalty)
+
+
+def _network(concepts: torch.Tensor, columns: torch.Tensor, weight: torch.Tensor, penalty: float) -> SparseLinear:
     """columns, weight: [N, m]."""
     chosen, places = columns.unique(return_inverse=True)
     full = weight.new_zeros(len(columns), len(chosen)).scatter_(1, places, weight)
-    return SparseLinear(concepts[chosen], full, chosen)
+    return SparseLinear(concepts[chosen], full, chosen, penalty)

@@ -18,7 +18,7 @@ from ccli.fitting.calibration import Calibration
 from ccli.inference.classifier import Classifier, Examples
 from ccli.inference.saving import FACTS, TENSORS, load_run, save
 from ccli.methods import clip_adapter, concept_inference, gda, lp_plus_plus, task_residual, tip_adapter
-from ccli.methods.ccli import CcliSettings, describe
+from ccli.methods.ccli import CcliSettings, build, describe
 from ccli.methods.linear_probe import LinearProbe
 from ccli.methods.zero_shot import ZeroShot
 from stress.fuzz.mutations import damage_bytes, damage_json, damage_value, to_json
@@ -27,6 +27,7 @@ from stress.fuzz.targets import Target, small_arrays
 NAMES = ("utf-8", "surrogatepass")  # of files and classes, which need not be UTF-8
 SIZES = (0, 1, 2, 10**6, 10**9, 10**12, -1)
 TYPES = (torch.float16, torch.float64, torch.int8, torch.int64, torch.bool, torch.bfloat16, torch.complex64)
+SPARSE = CcliSettings(representation="space", network="sparse", text_share=0.67)
 NUMBERS = (0, -1, 3, 1e30, float("nan"), float("inf"), 10**9, -(10**12))
 
 
@@ -43,6 +44,7 @@ def heads(task: FewShotTask) -> dict[str, nn.Module]:
     for kind, network in (("space", "convex"), ("plain", "mlp"), ("affinity", "convex")):
         r = representation.build(kind, concepts, task)
         found[f"CCLI {kind}"] = concept_inference.build(r, task, network, 4, 0.3, 1.0, 1.0, 0)
+    found["CCLI sparse"] = build(task, SPARSE, 0)
     return found
 
 
@@ -50,10 +52,13 @@ def classifier(name: str, head: nn.Module, task: FewShotTask) -> Classifier:
     images = ImageSpec("demo-clip", "0" * 16, "fp32", 0, (0.5, 1.0), "photo")
     more = {}
     if name.startswith("CCLI"):
-        concepts = describe(None, task, CcliSettings(top_k=2, representation=name.split()[1]), ["a.png"] * 6)
+        kind = name.split()[1]
+        settings = SPARSE if kind == "sparse" else CcliSettings(top_k=2, representation=kind)
+        concepts = describe(head, task, settings, ["a.png"] * 6)
         examples = Examples(["a.png"] * 2, [0, 1], [1, 1], task.test.features[:2])
         more = {"concepts": concepts, "prototypes": task.train.class_means(3), "examples": examples}
         more["vocabulary"] = {"fingerprint": "0", "size": 2}
+        more["edited"] = {"dropped": ["red"], "refitted": True} if kind == "sparse" else None
     return Classifier(
         head, name.split()[0], task.classnames, 5, Calibration(2.0, "validation"), ("a {}",), images, **more
     )

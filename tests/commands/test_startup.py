@@ -33,7 +33,7 @@ def imports_of(script: str, *words) -> tuple[int, set[str]]:
     return done.returncode, set(done.stderr.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("name", [*startup.SCRIPTS, "explain", "export", "ablation"])
+@pytest.mark.parametrize("name", [*startup.SCRIPTS, "explain", "edit", "export", "ablation"])
 def test_help_comes_without_torch(name):
     words = [f"{name}.py"] if name in startup.SCRIPTS else ["ccli/__main__.py", name]
     code, modules = imports_of(*words, "--help")

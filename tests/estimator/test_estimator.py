@@ -56,9 +56,10 @@ def test_the_head_is_what_the_method_makes_of_the_same_task(text_share, distinct
     assert model.temperature_ == 1 if shots == 1 else model.temperature_ != 1
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_run_of_the_trainer_on_the_same_images_gives_the_same(tmp_path, seed):
-    trainer = build(*bundle_args(bundle_file(tmp_path, val=0), tmp_path / "out", "SEED", seed, cfg="vit_b16"))
+@pytest.mark.parametrize("seed, network", [(1, "convex"), (2, "convex"), (2, "sparse")])
+def test_a_run_of_the_trainer_on_the_same_images_gives_the_same(tmp_path, seed, network):
+    cfg = {"convex": "vit_b16", "sparse": "vit_b16_sparse"}[network]
+    trainer = build(*bundle_args(bundle_file(tmp_path, val=0), tmp_path / "out", "SEED", seed, cfg=cfg))
     with contextlib.redirect_stdout(io.StringIO()):
         trainer.train()
     run, task = load_run(tmp_path / "out"), trainer.task
@@ -66,6 +67,7 @@ def test_a_run_of_the_trainer_on_the_same_images_gives_the_same(tmp_path, seed):
     model = fit(
         task.train.features, y, class_texts=task.text_features, concepts=task.concepts,
         concept_features=task.concept_features, logit_scale=task.logit_scale, random_state=seed,
+        network=network,
     )  # fmt: skip
     assert model.alpha_ == float(run.head.alpha)
     assert model.temperature_ == pytest.approx(run.temperature, rel=0.011)  # three digits of it are kept

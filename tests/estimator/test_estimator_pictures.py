@@ -101,6 +101,17 @@ def test_reasons_name_the_pictures_behind_a_concept(pictures, form):
     assert model.explain_class("big_dog", against="cat").what == "big_dog against cat"
 
 
+def test_concepts_are_taken_out_without_encoding_anything(pictures, form, encoded):
+    paths, y = pictures
+    model = fit(paths, y, **form, network="sparse")
+    row = int(model.classifier_.head.network.weight.abs().amax(0).argmax())
+    del encoded[:]
+    name = model.classifier_.concepts.names[row]
+    other = model.without(name)
+    assert other.classifier_.edited == {"dropped": [name], "refitted": True} and encoded == []
+    assert not np.array_equal(other.predict_proba(paths), model.predict_proba(paths)) or model.alpha_ == 0
+
+
 def test_pickled_without_the_model(pictures, form):
     paths, y = pictures
     model = fit(paths, y, **form)
