@@ -91,6 +91,19 @@ def test_a_sparse_answer_is_its_class_name_and_all_its_concepts(tmp_path):
         assert parts["class_texts"] == parts["constant"] == parts["others"][1] == 0
 
 
+def test_a_page_explains_the_parts_that_it_has(tmp_path):
+    run = SparseRun()
+    terms = [
+        re.findall("<dt>([A-Z][a-z ]+)</dt><dd>", page_of(tmp_path, one).read_text()) for one in (LinearRun(), run)
+    ]
+    run.w = 0 * run.w
+    terms.append(re.findall("<dt>([A-Z][a-z ]+)</dt><dd>", page_of(tmp_path, run).read_text()))
+    dense = ["Class name", "Class texts", "Concepts", "Constant"]
+    assert [[x for x in one if x in [*dense, "Concept"]] for one in terms] == [
+        dense, ["Class name", "Concept"], ["Concept"],
+    ]  # fmt: skip
+
+
 def test_names_are_claims_and_synonyms_stand_beside_them():
     run = SparseRun()
     for one in made(run)["concepts"]:

@@ -44,7 +44,10 @@ def render_concepts(data: dict[str, Any]) -> str:
     """
     marks = [_marks(one["marks"], data["concepts"]) for one in data["classes"][:WITHOUT_SCRIPTS]]
     css, scripts = (SHARED_CSS, FOLDER / "page.css"), (FOLDER / "bars.js", FOLDER / "page.js")
-    return render(FOLDER, data, css, scripts, few=WITHOUT_SCRIPTS, marks=marks, prefix=prefix, **data)
+    zero_shot = any(one["marks"]["zero_shot"] for one in data["classes"])
+    return render(
+        FOLDER, data, css, scripts, few=WITHOUT_SCRIPTS, marks=marks, prefix=prefix, zero_shot=zero_shot, **data
+    )  # fmt: skip
 
 
 def _marks(parts: dict[str, Any], concepts: list[dict[str, Any]]) -> str:

@@ -91,7 +91,8 @@ function conceptLabel(parts, k) {
 // The concepts and the class name that add up to a number.
 function fewParts(parts, single, sumName) {
   const rest = [["class name", parts.zero_shot], ["constant", parts.constant]].filter(([, value]) => Math.abs(value) >= NOTHING);
-  const table = barTable("Concepts and class name", [...single, ...rest], sumName, parts.total, single.length || rest.length);
+  const caption = rest.length ? "Concepts and class name" : "Concepts";
+  const table = barTable(caption, [...single, ...rest], sumName, parts.total, single.length || rest.length);
   return make("div", { class: "explanation" }, table);
 }
 
