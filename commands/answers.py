@@ -16,7 +16,8 @@ from ccli.features.decoding import shown
 from ccli.features.image_folder import SUFFIXES
 
 BLOCK = 64  # pictures that are labelled at a time
-FOR, AGAINST, KINDS = 5, 3, 4  # concepts that are listed, and kinds of them
+FOR, AGAINST, KINDS, SYNONYMS = 5, 3, 4, 3  # concepts that are listed, kinds of them, and names of each
+NOTHING = 5e-4  # a part below this is 0.000
 
 
 class Pictures:
@@ -98,25 +99,47 @@ def as_text(found: dict) -> str:
 
 
 def reasons_text(why: dict | None) -> list[str]:
-    """Lines of terms that add up to the first; those of single concepts add up to that of all concepts."""
+    """Lines of terms that add up to the first; those of single concepts add up to that of all concepts.
+
+    Where all concepts are listed and there is nothing but them and zero-shot, as in a sparse network, their sum and
+    parts of nothing have no line.
+    """
     if not why:
         return []
+    few = abs(why["others"]) < NOTHING and abs(why["class_texts"]) < NOTHING
     concepts = sum(one["part"] for one in why["concepts"]) + why["others"]
-    kinds = [f"{shown(kind)} {part:+.3f}" for kind, part in why["kinds"].items()]
-    kinds = ", ".join(kinds[:KINDS] + ["..."] * (len(kinds) > KINDS))
-    parts = [
-        (why["total"], f"for {shown(why['what'])}, of which"), (why["zero_shot"], "zero-shot"),
-        (why["class_texts"], "class texts"), (concepts, f"concepts ({kinds}), of which"),
-    ]  # fmt: skip
+    parts = [(why["total"], f"for {shown(why['what'])}, of which"), (why["zero_shot"], "zero-shot")]
+    if few:
+        parts = [one for one in parts if abs(one[0]) >= NOTHING]
+    else:
+        parts += [(why["class_texts"], "class texts"), (concepts, f"concepts ({_kinds(why['kinds'])}), of which")]
     lines = [f"    {value:+8.3f}  {words}" for value, words in parts]
-    for one in why["concepts"]:
-        name = f"{'not ' if one['cosine'] < 0 else ''}{shown(one['concept'])}"  # the picture lacks it, and that counts
-        images = ", ".join(shown(os.path.join(*Path(path).parts[-2:])) for path in one["images"] if path)
-        lines.append(f"        {one['part']:+8.3f}  {name}{': ' + images if images else ''}")
-    lines.append(f"        {why['others']:+8.3f}  all others")
-    if abs(why["constant"]) >= 5e-4:
+    lines += [f"{'' if few else '    '}    {one['part']:+8.3f}  {_concept(one)}" for one in why["concepts"]]
+    if not few:
+        lines.append(f"        {why['others']:+8.3f}  all others")
+    if abs(why["constant"]) >= NOTHING:
         lines.append(f"    {why['constant']:+8.3f}  the network's constant")
     return lines
+
+
+def _kinds(sums: dict[str, float]) -> str:
+    kinds = [f"{shown(kind)} {part:+.3f}" for kind, part in sums.items()]
+    return ", ".join(kinds[:KINDS] + ["..."] * (len(kinds) > KINDS))
+
+
+def _concept(one: dict) -> str:
+    """A concept's title with "not" where the picture lacks it and that counts, other names, and pictures behind it."""
+    name, notes = one["concept"], []
+    if one["cosine"] < 0:
+        like = name.removeprefix("looks like ")
+        name = f"not {name}" if like == name else f"does not look like {like}"
+    if also := one["synonyms"]:
+        more = f" and {len(also) - SYNONYMS} more" if len(also) > SYNONYMS else ""
+        notes.append(f"also: {', '.join(also[:SYNONYMS])}{more}")
+    if better := one["better_names"]:
+        notes.append(f"{better} other name{' fits' if better == 1 else 's fit'} better")
+    images = ", ".join(shown(os.path.join(*Path(path).parts[-2:])) for path in one["images"] if path)
+    return shown(name) + (f" ({shown('; '.join(notes))})" if notes else "") + (f": {images}" if images else "")
 
 
 def write_all(run: Any, args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ colours to be small.
 
 import io
 import json
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -31,17 +32,23 @@ def choose(browser: Browser, element: str, value: str) -> None:
     browser.evaluate(f"(e => {{ e.value = {json.dumps(value)}; e.dispatchEvent(new Event('input')) }})({field})")
 
 
-def picture(browser: Browser, first: str, last: str, target: Path) -> None:
-    """The page from the top of one element to the bottom of another."""
-    edges = [
-        browser.evaluate(f"document.querySelector({json.dumps(name)}).getBoundingClientRect().{edge} + scrollY")
-        for name, edge in ((first, "top"), (last, "bottom"))
-    ]
+def picture(browser: Browser, pieces: Sequence[tuple[str, str]], target: Path) -> None:
+    """Pieces of the page below each other, each from the top of one element to the bottom of another."""
     with moved_into_place(target) as scratch:
         whole = Image.open(browser.screenshot(scratch)).convert("RGB")
-        cut = whole.crop((0, int(edges[0]) - MARGIN, whole.width, int(edges[1]) + MARGIN))
-        cut.quantize(256, dither=Image.Dither.NONE).save(scratch, "PNG", optimize=True)
-    print(f"{target}: {cut.width} x {cut.height}, {target.stat().st_size // 1000} kB")
+        edges = [(_edge(browser, first, "top"), _edge(browser, last, "bottom")) for first, last in pieces]
+        cuts = [whole.crop((0, top - MARGIN, whole.width, bottom + MARGIN)) for top, bottom in edges]
+        stacked = Image.new("RGB", (whole.width, sum(cut.height for cut in cuts)))
+        for k, cut in enumerate(cuts):
+            stacked.paste(cut, (0, sum(above.height for above in cuts[:k])))
+        stacked.quantize(256, dither=Image.Dither.NONE).save(scratch, "PNG", optimize=True)
+    print(f"{target}: {stacked.width} x {stacked.height}, {target.stat().st_size // 1000} kB")
+
+
+def _edge(browser: Browser, element: str, side: str) -> int:
+    return int(
+        browser.evaluate(f"document.querySelector({json.dumps(element)}).getBoundingClientRect().{side} + scrollY")
+    )
 
 
 @script
@@ -59,9 +66,9 @@ def main(args) -> int:
             return status
     with Browser() as browser:
         browser.open(pages[0], width=WIDTHS[0])
-        picture(browser, *ACCURACY, args.folder / "report.png")
+        picture(browser, [ACCURACY], args.folder / "report.png")
         browser.open(pages[1], width=WIDTHS[1])
         for element, value in FILTERS.items():
             choose(browser, element, value)
-        picture(browser, *CONCEPTS, args.folder / "concepts.png")
+        picture(browser, [CONCEPTS], args.folder / "concepts.png")
     return 0

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from helpers import unit_rows
 from PIL import Image
 
+from ccli.concepts.gallery import Concepts
 from ccli.inference.explanations import Parts
 from ccli.pages.concepts import render_concepts
 from ccli.pages.concepts.contents import contents_of
@@ -20,7 +22,7 @@ class LinearRun:
     logits_n = 2 f . w_n  +  sum_m A_nm f . w_m  +  sum_i B_ni f . c_i  -  d_n
     """
 
-    method, temperature = "CCLI", 2.0
+    method, temperature, sparse = "CCLI", 2.0, False
 
     def __init__(self, folder=None, classes=4, concepts=12, width=16, shots=3, tests=8, names=None, concept_names=None):
         self.classnames = tuple(names or (f"class {k}" for k in range(classes)))
@@ -33,10 +35,8 @@ class LinearRun:
         images = [drawn(folder, f"train{row}", label) for row, label in enumerate(labels)]
         picks = [[(3 * k + j) % len(labels) for j in range(3)] for k in range(len(names))]
         kinds = tuple(("colour", "part", "<b>kind</b>")[k % 3] for k in range(len(names)))
-        self.concepts = SimpleNamespace(
-            names=names, kinds=kinds, distinctiveness=torch.linspace(0.1, 0.9, len(names)), picks=picks, images=images,
-            labels=labels,
-        )  # fmt: skip
+        distinctive = torch.linspace(0.1, 0.9, len(names))
+        self.concepts = Concepts(names, kinds, self.c, distinctive, picks, images, labels)
         features = unit_rows(tests, width, seed=6)
         predictions = self.logits(features).argmax(1).tolist()
         truth = [p if k % 2 else (p + 1) % classes for k, p in enumerate(predictions)]
@@ -56,6 +56,21 @@ class LinearRun:
         total = zero_shot + class_texts.sum(1) + concepts.sum(1) + constant
         columns = (total, zero_shot, class_texts, concepts, constant, f @ self.c.T)
         return Parts(*(column.double() for column in columns))
+
+
+class SparseRun(LinearRun):
+    """The same with three concepts per class and nothing else beside zero-shot; every other name is doubtful."""
+
+    sparse = True
+
+    def __init__(self, folder=None, **sizes):
+        super().__init__(folder, **sizes)
+        self.a, self.d = 0 * self.a, 0 * self.d
+        chosen = unit_rows(*self.b.shape, seed=7).abs().topk(3, dim=1).indices
+        self.b = torch.zeros_like(self.b).scatter_(1, chosen, self.b.gather(1, chosen))
+        ranks = [k % 4 * 5 for k in range(len(self.c))]
+        synonyms = [[f"synonym {j} of {k}" for j in range(k % 6)] for k in range(len(self.c))]
+        self.concepts = replace(self.concepts, ranks=ranks, synonyms=synonyms)
 
 
 def drawn(folder, name, label):
@@ -116,6 +131,6 @@ def large_page(folder):
     run = LinearRun(classes=1000, concepts=2000, width=64, tests=200, shots=1)
     noise = torch.randint(256, (64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     Image.fromarray(noise.numpy()).save(folder / "photo.png")
-    run.concepts.images = [folder / "photo.png"] * 1000
+    run.concepts.images[:] = [folder / "photo.png"] * 1000
     run.examples.paths = [folder / "photo.png"] * 200
     return page_of(folder, run)

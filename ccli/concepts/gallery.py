@@ -31,10 +31,13 @@ class Concepts:
     ranks: list[int] = field(default_factory=list)
     synonyms: list[list[str]] = field(default_factory=list)
 
+    def doubtful(self, k: int) -> bool:
+        """Whether the name of concept k says more than its images show; a class name always does."""
+        return (bool(self.ranks) and self.ranks[k] >= NAMED) or self.kinds[k] == CLASS_NAME
+
     def title(self, k: int) -> str:
-        """What concept k is called: its name, or "looks like NAME" where that is more than its images show."""
-        doubtful = bool(self.ranks) and self.ranks[k] >= NAMED
-        return f"looks like {self.names[k]}" if doubtful or self.kinds[k] == CLASS_NAME else self.names[k]
+        """What concept k is called: its name, or "looks like NAME" where it is doubtful."""
+        return f"looks like {self.names[k]}" if self.doubtful(k) else self.names[k]
 
     def take(self, rows: list[int]) -> Concepts:
         """The gallery of these concepts alone, with all training images."""

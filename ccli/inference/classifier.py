@@ -18,6 +18,7 @@ from ccli.features.task import unit
 from ccli.fitting.calibration import Calibration
 from ccli.inference.explanations import Parts, Reasons, explain, reasons
 from ccli.methods.concept_inference import ConceptInference
+from ccli.methods.sparse_inference import SparseLinear
 
 ROWS = 4096  # features whose logits are made at a time
 
@@ -70,6 +71,11 @@ class Classifier:
     @property
     def temperature(self) -> float:
         return self.calibration.temperature
+
+    @property
+    def sparse(self) -> bool:
+        """Whether a class's logit has few concepts, which explanations then list without exception."""
+        return isinstance(self.head, ConceptInference) and isinstance(self.head.network, SparseLinear)
 
     @cached_property
     def encoder(self) -> FeatureEncoder:
@@ -140,21 +146,24 @@ class Classifier:
         return Parts(*(x.cpu() for x in vars(found).values()))
 
     def explain(self, X, most_for: int = 5, most_against: int = 3) -> list[Reasons]:
-        """Why each image of X gets its label: what its logit is made of, by the strongest concepts."""
+        """Why each image of X gets its label: what its logit is made of, by the strongest concepts.
+
+        Of a sparse network all concepts of the label are given.
+        """
         f, found = self.features(X), []
         for part in f.split(256):
             labels = self.logits(part).argmax(1)
             direction = nn.functional.one_hot(labels, len(self.classnames)).float()
             parts = self.explain_features(part, direction)
             for row, k in enumerate(labels.tolist()):
-                found.append(reasons(self.classnames[k], parts.row(row), self.concepts, most_for, most_against))
+                found.append(self._reasons(self.classnames[k], parts.row(row), most_for, most_against))
         return found
 
     def explain_class(self, name: str, against: str = "", most_for: int = 8, most_against: int = 4) -> Reasons:
         """The reasons for a class: its logit minus the mean logit of all classes, at its mean training image.
 
-        With `against`, the reasons that separate the two classes: the difference of their logits, at the mean image of
-        the first minus at that of the second.
+        Of a sparse network, the logit itself, by all concepts of the class. With `against`, the reasons that separate
+        the two classes: the difference of their logits, at the mean image of the first minus at that of the second.
 
         Raises:
             CcliError: there is no such class, or the classifier has no named concepts.
@@ -165,12 +174,18 @@ class Classifier:
             raise CcliError("this classifier lacks the mean images of its classes; make the run again")
         direction = torch.eye(count)[[label]]
         if not against:
-            parts = self.explain_features(self.prototypes[[label]], direction - 1 / count).row(0)
-            return reasons(name, parts, self.concepts, most_for, most_against)
+            direction = direction if self.sparse else direction - 1 / count
+            parts = self.explain_features(self.prototypes[[label]], direction).row(0)
+            return self._reasons(name, parts, most_for, most_against)
         other = self.label(against)
         direction = (direction - torch.eye(count)[[other]]).repeat(2, 1)
         two = self.explain_features(self.prototypes[[label, other]], direction)
-        return reasons(f"{name} against {against}", two.row(0) - two.row(1), self.concepts, most_for, most_against)
+        return self._reasons(f"{name} against {against}", two.row(0) - two.row(1), most_for, most_against)
+
+    def _reasons(self, what: str, parts: Parts, most_for: int, most_against: int) -> Reasons:
+        if self.sparse:
+            most_for = most_against = len(parts.concepts)
+        return reasons(what, parts, self.concepts, most_for, most_against)
 
     def label(self, name: str) -> int:
         """The index of a class; raises CcliError for an unknown name."""

@@ -10,7 +10,7 @@ similarity. The remainder (biases, rounding) is the `constant`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -47,12 +47,18 @@ class Parts:
 
 @dataclass(frozen=True)
 class Reason:
-    """A concept with its part of a number, the image's cosine with it, and the training images that made it."""
+    """A concept with its part of a number, the image's cosine with it, and the training images that made it.
+
+    concept: its title. Of a sparse network: synonyms, other names of it; better_names, how many text concepts answer
+    better than its name to its images.
+    """
 
     concept: str
     part: float
     cosine: float
     images: list[str]
+    synonyms: list[str] = field(default_factory=list)
+    better_names: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,10 @@ def reasons(what: str, parts: Parts, concepts: Concepts, most_for: int, most_aga
     listed = []
     for k in chosen:
         images = [concepts.images[row] for row in concepts.picks[k]]
-        listed.append(Reason(concepts.title(k), float(parts.concepts[k]), float(parts.cosines[k]), images))
+        synonyms = list(concepts.synonyms[k]) if concepts.synonyms else []
+        better = concepts.ranks[k] if concepts.ranks else None
+        part, cosine = float(parts.concepts[k]), float(parts.cosines[k])
+        listed.append(Reason(concepts.title(k), part, cosine, images, synonyms, better))
     others = parts.concepts.sum() - parts.concepts[chosen].sum()
     sums = (parts.total, parts.zero_shot, parts.class_texts.sum(), parts.constant, others)
     kinds = dict.fromkeys(concepts.kinds, 0.0)

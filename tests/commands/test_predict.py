@@ -5,6 +5,7 @@ import io
 import json
 import os
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from helpers import ROOT, bundle_args, bundle_file, run_here, script
 from picture_folders import args, draw, fill
 
 from ccli.commands import answers
+from ccli.inference.explanations import Reason, Reasons
 from ccli.inference.saving import load_run
 from ccli.results.records import read_record
 
@@ -111,6 +113,26 @@ def test_reasons_add_up_and_name_the_pictures_behind_them(pictures, capsys):
     lines = out.splitlines()[1:]
     outer = [float(line.split()[0]) for line in lines if line[12] == " "]
     assert f"for {why['what']}, of which" in lines[0] and outer[0] == pytest.approx(sum(outer[1:]), abs=3e-3)
+
+
+def test_reasons_of_few_concepts_are_the_class_name_and_they():
+    listed = [
+        Reason("looks like b", 0.75, -0.1, [], ["c", "d", "e", "f", "g"], 12),
+        Reason("a", -0.25, -0.2, ["x/y/1.png", ""], ["h"], 1), Reason("i", -0.5, 0.2, [], [], 0),
+    ]  # fmt: skip
+    why = asdict(Reasons("cat", 1.0002, 1.0, 0.0, 0.0002, 0.0, listed, {"kind": 0.0}))
+    lines = [
+        "      +1.000  for cat, of which",
+        "      +1.000  zero-shot",
+        "      +0.750  does not look like b (also: c, d, e and 2 more; 12 other names fit better)",
+        "      -0.250  not a (also: h; 1 other name fits better): y/1.png",
+        "      -0.500  i",
+    ]
+    assert answers.reasons_text(why) == lines
+    assert answers.reasons_text(why | {"zero_shot": 0.0}) == lines[:1] + lines[2:], "a bottleneck without class names"
+    with_texts = answers.reasons_text(why | {"class_texts": 0.1})
+    assert [line[14:] for line in with_texts[2:4]] == ["class texts", "concepts (kind +0.000), of which"]
+    assert with_texts[-1] == "          +0.000  all others"
 
 
 def test_a_class_and_what_separates_it(pictures, capsys):

@@ -7,7 +7,10 @@ from ccli.concepts import representation as representations
 from ccli.concepts.discovery import concept_vectors
 from ccli.concepts.distinctiveness import distinctiveness
 from ccli.concepts.representation import centred_rows
+from ccli.inference.classifier import Classifier
 from ccli.inference.explanations import explain
+from ccli.methods.ccli import CcliSettings, describe
+from ccli.methods.ccli import build as build_ccli
 from ccli.methods.concept_inference import build
 
 
@@ -66,6 +69,28 @@ def test_parts_in_a_space_against_the_pseudo_inverse(class_axes, source):
         lengths = np.linalg.norm(moved, axis=1)[:, None] * np.linalg.norm(rows.double().numpy(), axis=1)
         close(parts.cosines, moved @ rows.double().numpy().T / lengths.clip(1e-12))
     close(parts.constant, np.zeros(len(f)))  # one layer without bias
+
+
+@pytest.mark.parametrize("class_names", [True, False])
+def test_a_sparse_answer_is_zero_shot_and_few_concepts(class_names):
+    task = make_task()
+    kind = "space" if class_names else "cosine"
+    settings = CcliSettings(network="sparse", representation=kind, class_names=class_names, concepts_per_class=2)
+    head = build_ccli(task, settings, 0)
+    concepts = describe(head, task, settings, [""] * len(task.train))
+    run = Classifier(head, "CCLI", task.classnames, 32, concepts=concepts, prototypes=task.test.features[:6])
+    logits, f = run.logits(task.test.features), task.test.features
+    assert run.sparse and len(concepts.names) > 4
+    for row, why in zip(logits, run.explain(f, 1, 1)):
+        label = int(row.argmax())
+        assert why.zero_shot + sum(one.part for one in why.concepts) == pytest.approx(float(row[label]), abs=1e-5)
+        assert len(why.concepts) == int((head.network.weight[label] != 0).sum()) <= 2
+        assert why.others == why.class_texts == 0 and abs(why.constant) < 1e-5
+        assert (why.zero_shot == 0) is not class_names
+    one, two = (run.explain_class("class 1", against) for against in ("", "class 2"))
+    assert one.total == pytest.approx(float(run.logits(run.prototypes)[1, 1]), abs=1e-5) and len(one.concepts) <= 2
+    assert two.zero_shot + sum(one.part for one in two.concepts) == pytest.approx(two.total, abs=1e-5)
+    assert 2 < len(two.concepts) <= 4
 
 
 def test_a_hidden_layer_leaves_its_biases_to_the_constant():

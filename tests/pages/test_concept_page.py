@@ -9,7 +9,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers import script
-from linear_run import LinearRun, adds_up, by_name, data_of, drawn, large_page, made, near, page_of, record_of
+from linear_run import (
+    LinearRun,
+    SparseRun,
+    adds_up,
+    by_name,
+    data_of,
+    drawn,
+    large_page,
+    made,
+    near,
+    page_of,
+    record_of,
+)
 from PIL import Image
 
 from ccli.errors import CcliError
@@ -52,6 +64,54 @@ def test_an_answer_is_made_of_its_parts(run):
         adds_up(one["parts"])
         if one["instead"]:
             adds_up(one["instead"])
+
+
+def test_a_sparse_answer_is_its_class_name_and_all_its_concepts(tmp_path):
+    run = SparseRun(tmp_path / "images")
+    data, logits = made(run), run.logits(run.prototypes)
+    assert data["sparse"] is True and made(LinearRun())["sparse"] is False
+    whole = [(one["marks"], one["marks"]["total"], 3) for one in data["classes"]]
+    for label, (_, total, _) in enumerate(whole):
+        near(total, logits[label, label])
+    for label, one in enumerate(data["classes"]):
+        for pair in one["confused"]:
+            other = pair["class"]
+            two = logits[:, label] - logits[:, other]
+            whole.append((pair["parts"], two[label] - two[other], 6))
+    test = run.logits(run.examples.features)
+    for row, one in zip(test, data["examples"]):
+        whole.append((one["parts"], row[one["prediction"]], 3))
+        if one["instead"]:
+            whole.append((one["instead"], row[one["prediction"]] - row[one["label"]], 6))
+    assert len(whole) > 4 + 8 + 4
+    for parts, total, most in whole:
+        values = [value for _, value in parts["concepts"]]
+        assert 1 <= len(values) <= most and values == sorted(values, reverse=True)
+        assert parts["zero_shot"] + sum(values) == pytest.approx(float(total), abs=1e-5)
+        assert parts["class_texts"] == parts["constant"] == parts["others"][1] == 0
+
+
+def test_a_page_explains_the_parts_that_it_has(tmp_path):
+    run = SparseRun()
+    terms = [
+        re.findall("<dt>([A-Z][a-z ]+)</dt><dd>", page_of(tmp_path, one).read_text()) for one in (LinearRun(), run)
+    ]
+    run.w = 0 * run.w
+    terms.append(re.findall("<dt>([A-Z][a-z ]+)</dt><dd>", page_of(tmp_path, run).read_text()))
+    dense = ["Class name", "Class texts", "Concepts", "Constant"]
+    assert [[x for x in one if x in [*dense, "Concept"]] for one in terms] == [
+        dense, ["Class name", "Concept"], ["Concept"],
+    ]  # fmt: skip
+
+
+def test_names_are_claims_and_synonyms_stand_beside_them():
+    run = SparseRun()
+    for one in made(run)["concepts"]:
+        k = int(one["name"].split()[1])
+        assert one["better"] == run.concepts.ranks[k] == k % 4 * 5
+        assert one.get("doubtful", False) is (k % 4 >= 2) is run.concepts.title(k).startswith("looks like")
+        assert one.get("also", []) == run.concepts.synonyms[k][:3] and one.get("more", 0) == max(k % 6 - 3, 0)
+    assert {"better", "doubtful", "also", "more"}.isdisjoint(made(LinearRun())["concepts"][0])
 
 
 def test_mistakes_come_first_and_right_answers_have_no_other(run):
@@ -241,6 +301,8 @@ def test_without_scripts_there_are_lists(tmp_path, run):
     marked = [k for k, value in marks["concepts"] if value > 0]
     names = [("not " if k in marks["lacked"] else "") + data["concepts"][k]["name"] for k in marked]
     assert f"right; marked by {', '.join(names)}</li>" in lists
+    page = page_of(tmp_path, SparseRun()).read_text(encoding="utf-8")
+    assert "<li>looks like concept 11 (" in page and "marked by does not look like concept" in page
 
 
 def test_a_thousand_classes_fit(tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from browser import CHROMIUM, WHY_NOT, Browser
-from linear_run import LinearRun, by_name, data_of, large_page, page_of
+from linear_run import LinearRun, SparseRun, by_name, data_of, large_page, page_of
 
 ATTACK = "<script>alert(1)</script>"
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WHY_NOT)
@@ -42,6 +42,12 @@ def enter(browser):
     browser._call("Input.dispatchKeyEvent", type="keyUp", **key)
 
 
+def lines_of_tables(browser):
+    """(label, value, value as it is shown) of each line of each table of bars."""
+    return browser.evaluate("""[...document.querySelectorAll('.bars')].map(t => [...t.rows].map(r =>
+        [r.cells[0].textContent, Number(r.dataset.value), Number(r.cells[2].textContent.replace('−', '-'))]))""")
+
+
 def quiet(browser, page):
     """No error, and nothing asked for but the page and what is in it."""
     assert browser.errors == []
@@ -60,6 +66,32 @@ def test_it_opens_without_an_error_or_a_request(tmp_path, run, browser, width, d
     assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == paper
     assert browser.evaluate("getComputedStyle(document.querySelector('.bars .for')).backgroundColor") == bar
     assert browser.screenshot(tmp_path / "page.png").stat().st_size > 20_000
+
+
+@pytest.mark.parametrize("width, dark", [(1200, False), (390, True)])
+def test_a_sparse_page_lists_few_concepts_and_nothing_else(tmp_path, browser, width, dark):
+    run = SparseRun(tmp_path / "images")
+    page = page_of(tmp_path, run)
+    browser.open(page, "#class-1", width=width, dark=dark)
+    quiet(browser, page)
+    assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    data, tables = data_of(page.read_text(encoding="utf-8")), lines_of_tables(browser)
+    assert len(tables) >= 8 + 4 + 1
+    for *lines, (what, total, _) in tables:
+        *concepts, (last, _, _) = lines
+        assert 1 <= len(concepts) <= (3 if what == "logit" else 6) and last == "class name"
+        assert all("concept " in name for name, _, _ in concepts)
+        assert sum(value for _, value, _ in lines) == pytest.approx(total, abs=1e-5)
+    cards = browser.evaluate("[...document.querySelectorAll('.card')].map(e => e.innerText)")
+    assert len(cards) == 12
+    for text, one in zip(cards, data["concepts"]):
+        k = int(one["name"].split()[1])
+        assert text.startswith(run.concepts.title(k) + "\n")
+        assert (f"{k % 4 * 5} other names fit its images better" if k % 4 else "no other name fits its images") in text
+        also = ", ".join(run.concepts.synonyms[k][:3]) + (f" and {k % 6 - 3} more" if k % 6 > 3 else "")
+        assert (f"\nalso: {also}\n" in text) == bool(k % 6)
+    choose(browser, "concept-search", "SYNONYM 2 of 1")
+    assert browser.evaluate(CARDS) == ["looks like concept 11", "looks like concept 10"]
 
 
 def test_concepts_are_filtered_and_ordered(tmp_path, run, browser):
@@ -121,8 +153,7 @@ def test_classes_and_test_images_are_filtered(tmp_path, run, browser):
 def test_bars_add_up_to_the_logit(tmp_path, run, browser):
     page = page_of(tmp_path, run)
     browser.open(page, "#class-0")
-    tables = browser.evaluate("""[...document.querySelectorAll('.bars')].map(t => [...t.rows].map(r =>
-        [r.cells[0].textContent, Number(r.dataset.value), Number(r.cells[2].textContent.replace('−', '-'))]))""")
+    tables = lines_of_tables(browser)
     assert len(tables) >= 2 * (8 + 4 + 1)
     for *lines, (_, total, total_shown) in tables:
         assert sum(value for _, value, _ in lines) == pytest.approx(total, abs=1e-4)

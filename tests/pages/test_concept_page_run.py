@@ -122,6 +122,16 @@ def test_a_run_on_a_bundle(bundle):
     assert note.startswith("A feature bundle has no pictures")
 
 
+def test_a_sparse_run_on_a_bundle(tmp_path):
+    run_here(*bundle_args(bundle_file(tmp_path), tmp_path / "run", cfg="rn50_sparse"))
+    found = _reported(tmp_path / "run")
+    agrees(found)
+    assert found.data["sparse"] is True and all("better" in one for one in found.data["concepts"])
+    for parts in decompositions(found.data):
+        values = [parts["zero_shot"], *(value for _, value in parts["concepts"])]
+        assert sum(values) == pytest.approx(parts["total"], abs=1e-5) and len(values) <= 1 + 2 * 5
+
+
 def refused(run, capsys):
     capsys.readouterr()
     assert report(run, run.parent / "none.html") == 2 and not (run.parent / "none.html").exists()

@@ -67,25 +67,44 @@ function barTable(caption, lines, sumName, sum, single = lines.length) {
   return make("table", { class: "bars" }, make("caption", {}, caption), make("tbody", {}, ...rows, last));
 }
 
-const notIn = (parts, k) => (parts.lacked.includes(k) ? "not " : "");
+const NOTHING = 5e-4; // a part below this is not listed among few
+
+// What stands before a concept's name.
+function prefix(lacked, concept) {
+  if (concept.doubtful) return lacked ? "does not look like " : "looks like ";
+  return lacked ? "not " : "";
+}
+
+const before = (parts, k) => prefix(parts.lacked.includes(k), data.concepts[k]);
+const also = ({ also: names = [], more }) => (names.length ? `also: ${names.join(", ")}${more ? ` and ${more} more` : ""}` : "");
 
 function conceptLabel(parts, k) {
   const concept = data.concepts[k];
   const first = concept.images.find((index) => data.images[index].uri);
-  const name = make("span", {}, notIn(parts, k), make("a", { href: `#concept-${k}` }, concept.name));
+  const name = make("span", {}, before(parts, k), make("a", { href: `#concept-${k}` }, concept.name));
+  if (concept.also) name.append(make("small", {}, ` (${also(concept)})`));
   if (first === undefined) return name;
   const image = make("img", { src: data.images[first].uri, alt: "", class: "mini" });
   return make("span", { class: "labelled" }, image, name);
 }
 
+// The concepts and the class name that add up to a number.
+function fewParts(parts, single, sumName) {
+  const rest = [["class name", parts.zero_shot], ["constant", parts.constant]].filter(([, value]) => Math.abs(value) >= NOTHING);
+  const caption = rest.length ? "Concepts and class name" : "Concepts";
+  const table = barTable(caption, [...single, ...rest], sumName, parts.total, single.length || rest.length);
+  return make("div", { class: "explanation" }, table);
+}
+
 // The parts that add up to a number, and the concepts that add up to one of the parts.
 function explanation(parts, sumName) {
+  const single = parts.concepts.map(([k, value]) => [conceptLabel(parts, k), value]);
+  if (data.sparse) return fewParts(parts, single, sumName);
   const [others, rest] = parts.others;
   const concepts = parts.concepts.reduce((sum, [, value]) => sum + value, rest);
   const lines = [["class name", parts.zero_shot], ["class texts", parts.class_texts], ["concepts", concepts]];
   if (parts.constant) lines.push(["constant", parts.constant]);
   const box = make("div", { class: "explanation" }, barTable("Parts", lines, sumName, parts.total));
-  const single = parts.concepts.map(([k, value]) => [conceptLabel(parts, k), value]);
   if (others) single.push([`${others} other concept${others === 1 ? "" : "s"}`, rest]);
   if (parts.concepts.length) box.append(barTable("Strongest concepts", single, "concepts", concepts, parts.concepts.length));
   else box.append(make("p", { class: "note" }, "No concept has a part in this."));

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ccli.concepts.gallery import Concepts
 from ccli.errors import CcliError
 from ccli.inference.explanations import Parts, strongest
 from ccli.pages.concepts.thumbnails import thumbnails
@@ -17,7 +18,8 @@ MOST_CONCEPTS = 300  # the most distinctive; those that have a part in a class o
 MANY_CLASSES = 60
 MARKS = (8, 4)  # concepts for and against a class
 SEPARATE = (6, 2)  # a class and its rival
-EXPLAIN = (6, 4)  # a test image
+EXPLAIN = (6, 4)  # a test image; of a sparse network, all concepts are listed in these three places
+SYNONYMS = 3  # other names of a concept
 ROWS = 256  # explained at a time
 NO_CONCEPTS = "explanations need a run of CCLI with visual or text concepts"
 
@@ -55,7 +57,7 @@ def contents_of(run: Any, record: dict[str, Any], name: str = "the run") -> dict
     images, notes = _images(run, examples, concepts, classes)
     return {
         "title": f"What a run of CCLI saw in {record['dataset']}", "overview": _overview(run, record),
-        "notes": [*_left_out(run, kept), *notes], "many": many, "kinds": kinds,
+        "notes": [*_left_out(run, kept), *notes], "many": many, "sparse": run.sparse, "kinds": kinds,
         "images": images, "concepts": concepts, "classes": classes, "examples": examples,
     }  # fmt: skip
 
@@ -77,7 +79,8 @@ def _overview(run: Any, record: dict[str, Any]) -> list[tuple[str, str]]:
 def _classes(run: Any, record: dict[str, Any], many: bool) -> list[dict[str, Any]]:
     """Every class, with what marks it and what tells it from those it is confused with."""
     count = len(run.classnames)
-    marks = _explained(run, run.prototypes, [(label, range(count)) for label in range(count)])
+    others = () if run.sparse else range(count)
+    marks = _explained(run, run.prototypes, [(label, others) for label in range(count)])
     members = defaultdict(list)
     for row, label in enumerate(run.concepts.labels):
         members[label].append(row)
@@ -86,7 +89,7 @@ def _classes(run: Any, record: dict[str, Any], many: bool) -> list[dict[str, Any
     return [
         {
             "name": run.classnames[label], "correct": share["correct"], "total": share["total"],
-            "images": members[label][: 1 if many else 6], "marks": _shown(parts, *MARKS),
+            "images": members[label][: 1 if many else 6], "marks": _shown(parts, *_most(run, MARKS)),
             "confused": [
                 {"class": other, "as": taken, "from": given, "parts": separations[label, other]}
                 for other, taken, given in confused[label]
@@ -119,7 +122,13 @@ def _separations(run: Any, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, 
     directions = [(label, (other,)) for label, other in pairs]
     ones = _explained(run, run.prototypes[[label for label, _ in pairs]], directions)
     others = _explained(run, run.prototypes[[other for _, other in pairs]], directions)
-    return {pair: _shown(one - other, *SEPARATE, of_two=True) for pair, one, other in zip(pairs, ones, others)}
+    most = _most(run, SEPARATE)
+    return {pair: _shown(one - other, *most, of_two=True) for pair, one, other in zip(pairs, ones, others)}
+
+
+def _most(run: Any, most: tuple[int, int]) -> tuple[int, int]:
+    """How many concepts for and against are listed."""
+    return (len(run.concepts.names),) * 2 if run.sparse else most
 
 
 def _examples(run: Any) -> list[dict[str, Any]]:
@@ -131,11 +140,12 @@ def _examples(run: Any) -> list[dict[str, Any]]:
     probabilities = (run.logits(kept.features) / run.temperature).double().softmax(1)
     why = _explained(run, kept.features, [(label, ()) for label in predictions])
     instead = _explained(run, kept.features, [(p, (t,)) for p, t in zip(predictions, labels)])
+    most = _most(run, EXPLAIN)
     found = [
         {
             "image": row, "label": label, "prediction": prediction,
-            "probability": _rounded(probabilities[row, prediction]), "parts": _shown(parts, *EXPLAIN),
-            "instead": _shown(difference, *EXPLAIN) if label != prediction else None,
+            "probability": _rounded(probabilities[row, prediction]), "parts": _shown(parts, *most),
+            "instead": _shown(difference, *most) if label != prediction else None,
         }
         for row, (label, prediction, parts, difference) in enumerate(zip(labels, predictions, why, instead))
     ]  # fmt: skip
@@ -179,8 +189,8 @@ def _shown(parts: Parts, most_for: int, most_against: int, of_two: bool = False)
 
 
 def _rounded(value: torch.Tensor | float) -> float:
-    """Five digits: more than is shown, and short in the page."""
-    return float(f"{float(value):.5g}") or 0.0  # not -0.0
+    """Six decimals: more than is shown, and short in the page."""
+    return round(float(value), 6) or 0.0  # not -0.0
 
 
 def _all_parts(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -215,10 +225,21 @@ def _concepts(run: Any, kept: Sequence[int]) -> tuple[list[dict[str, Any]], list
             "name": run.concepts.names[k], "kind": kinds.index(run.concepts.kinds[k]),
             "distinctiveness": _rounded(run.concepts.distinctiveness[k]),
             "images": [int(row) for row in run.concepts.picks[k]],
+            **_naming(run.concepts, k),
         }
         for k in kept
     ]  # fmt: skip
     return concepts, kinds
+
+
+def _naming(concepts: Concepts, k: int) -> dict[str, Any]:
+    """How well concept k's name fits, and its other names; nothing of what is not known."""
+    found: dict[str, Any] = {"doubtful": True} if concepts.doubtful(k) else {}
+    if concepts.ranks:
+        found["better"] = concepts.ranks[k]
+    if concepts.synonyms and concepts.synonyms[k]:
+        found |= {"also": concepts.synonyms[k][:SYNONYMS], "more": len(concepts.synonyms[k][SYNONYMS:])}
+    return found
 
 
 def _images(

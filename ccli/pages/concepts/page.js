@@ -45,6 +45,8 @@ const chosen = (id) => (byId(id).value === "" ? null : Number(byId(id).value));
 
 // Concepts
 
+const fit = ({ better }) => (better ? `${better} other ${better === 1 ? "name fits" : "names fit"} its images better` : "no other name fits its images better");
+
 const weightOf = (k, label) => {
   const found = data.classes[label].marks.concepts.find(([concept]) => concept === k);
   return found ? found[1] : null;
@@ -61,13 +63,15 @@ function conceptCard(k) {
   const label = chosen("concept-class");
   const weight = label === null ? null : weightOf(k, label);
   const card = make("li", { id: `concept-${k}`, class: "card", tabindex: "-1" },
-    make("h3", {}, concept.name),
+    make("h3", {}, prefix(false, concept) + concept.name),
     make("p", { class: "kind" }, data.kinds[concept.kind]),
     make("p", { class: "distinctive" }, share(concept.distinctiveness), ` ${concept.distinctiveness.toFixed(2)}`,
-      make("span", { class: "spoken" }, " distinctive")),
-    pictures(concept.images));
+      make("span", { class: "spoken" }, " distinctive")));
+  if (concept.also) card.append(make("p", { class: "naming" }, also(concept)));
+  if (concept.better !== undefined) card.append(make("p", { class: "naming" }, fit(concept)));
+  card.append(pictures(concept.images));
   if (weight !== null) {
-    const lacks = notIn(data.classes[label].marks, k) ? ", by what it lacks" : "";
+    const lacks = data.classes[label].marks.lacked.includes(k) ? ", by what it lacks" : "";
     card.append(make("p", { class: "weight" }, `${signed(weight, 3)} for ${nameOf(label)}${lacks}`));
   }
   return card;
@@ -84,7 +88,7 @@ function showConcepts() {
   const found = places(data.concepts).filter((k) => {
     const concept = data.concepts[k];
     if (kind !== null && concept.kind !== kind) return false;
-    if (words && !folded(concept.name).includes(words)) return false;
+    if (words && ![concept.name, ...(concept.also || [])].some((name) => folded(name).includes(words))) return false;
     return label === null || marks.has(k) || concept.images.some((index) => data.images[index].label === label);
   });
   if (order.value === "name") found.sort(byName((k) => data.concepts[k].name));
@@ -109,7 +113,7 @@ function classParts(k) {
   const one = data.classes[k];
   const box = make("div", { class: "opened" });
   if (one.images.some((index) => data.images[index].uri)) box.append(pictures(one.images));
-  box.append(make("h4", {}, "What marks it"), explanation(one.marks, "above the mean logit"));
+  box.append(make("h4", {}, "What marks it"), explanation(one.marks, data.sparse ? "logit" : "above the mean logit"));
   box.append(...one.confused.map((pair) => confusion(k, pair)));
   if (!one.confused.length) box.append(make("p", { class: "note" }, "It is not confused with any class."));
   const button = make("button", { type: "button" }, "Its concepts in the gallery");
@@ -133,7 +137,7 @@ function classLine(k) {
     make("span", { class: "right" }, share(one.total ? one.correct / one.total : 0),
       ` ${one.correct} of ${one.total} right`, make("small", {}, ` ${percent(one.correct, one.total)}`)));
   if (!data.many && marks.length) {
-    summary.append(make("small", { class: "marks" }, marks.map(([k]) => notIn(one.marks, k) + data.concepts[k].name).join(", ")));
+    summary.append(make("small", { class: "marks" }, marks.map(([k]) => before(one.marks, k) + data.concepts[k].name).join(", ")));
   }
   const details = make("details", {}, summary);
   details.addEventListener("toggle", () => fill(details, k));
