@@ -1,9 +1,9 @@
 """Whether "looks like ..." tells true names from false ones: python -m experiments.concept_names --to FILE
 
 On concept_shapes, whose pictures have known parts. For each text concept that names a part, the mean of its best images
-is compared with all other texts; the rank of its own name decides whether the page claims the name or says "looks like
-NAME". Prints, for ranges of that rank, how many concepts there are, the share of their images that hold the part, and
-the share of all training images that do (chance).
+is compared with all other texts; how many fit better than its own name, or were merged into it and fit as well, decides
+whether the page claims the name or says "looks like NAME". Prints, for ranges of that number, how many concepts there
+are, the share of their images that hold the part, and the share of all training images that do (chance).
 """
 
 import sys
@@ -19,7 +19,7 @@ from experiments.concept_quality import _words
 from experiments.concepts_per_class import trainer_of
 from scripts.demo_clip.words import kinds_of_words
 
-RANGES = ((0, 1), (1, 3), (3, NAMED), (NAMED, 30), (30, 10_000))
+RANGES = ((0, 1), (1, NAMED), (NAMED, 10), (10, 30), (30, 10_000))
 
 
 def found(shots: int, seed: int, share: float, root: str) -> list[tuple[int, float, float]]:
@@ -31,10 +31,11 @@ def found(shots: int, seed: int, share: float, root: str) -> list[tuple[int, flo
     these = candidates("visual", text, task, share, (3,), seed)
     means = torch.stack([x[rows].mean(0) for rows in these.picks])
     rows = []
-    for name, rank, picks in zip(text.names, name_ranks(text.features, means, text.features).tolist(), these.picks):
+    ranks = name_ranks(text.features, means, text.features).tolist()
+    for name, rank, others, picks in zip(text.names, ranks, text.synonyms, these.picks):
         holds = [name in words for words in truth]
         if name in parts and 0 < sum(holds) < len(holds):
-            rows.append((rank, sum(holds[k] for k in picks) / len(picks), sum(holds) / len(holds)))
+            rows.append((rank + len(others), sum(holds[k] for k in picks) / len(picks), sum(holds) / len(holds)))
     return rows
 
 
@@ -54,7 +55,7 @@ def main(args) -> None:
             said = "the name" if high <= NAMED else "looks like the name"
             lines.append([f"{low} to {high - 1}", said, str(len(some)), f"{precision:.0f}", f"{chance:.0f}"])
     printed = table(
-        lines, ["texts that fit better", "the page says", "concepts", "images with the part, %", "chance, %"]
+        lines, ["texts that fit as well", "the page says", "concepts", "images with the part, %", "chance, %"]
     )
     print(printed)
     if args.to:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 CLASS_NAME = "class name"  # the kind of a class name among the concepts
-NAMED = 10  # a name is claimed where fewer other text concepts than this answer better to the concept's images
+NAMED = 3  # a name is claimed where fewer other texts than this answer to the concept's images as well or better
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,12 @@ class Concepts:
     synonyms: list[list[str]] = field(default_factory=list)
 
     def doubtful(self, k: int) -> bool:
-        """Whether the name of concept k says more than its images show; a class name always does."""
-        return (bool(self.ranks) and self.ranks[k] >= NAMED) or self.kinds[k] == CLASS_NAME
+        """Whether the name of concept k says more than its images show; a class name always does.
+
+        Names that were merged into it fit as well.
+        """
+        fit = self.ranks[k] + len(self.synonyms[k]) if self.ranks else 0
+        return fit >= NAMED or self.kinds[k] == CLASS_NAME
 
     def title(self, k: int) -> str:
         """What concept k is called: its name, or "looks like NAME" where it is doubtful."""
