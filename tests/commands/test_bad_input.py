@@ -75,7 +75,7 @@ OPTIONS = {
     "data set": (["DATASET.NAME", "FeatureBundel"], r"unknown data set 'FeatureBundel'.*mean 'FeatureBundle'\?"),
     "protocol": (["PROTOCOL", "fix"], r"PROTOCOL must be one of validation, fixed, paper, got 'fix'.*'fixed'"),
     "source": (["TRAINER.CCLI.SOURCE", "visaul"], r"TRAINER\.CCLI\.SOURCE must be .*'visaul'.*Did you mean 'visual'\?"),
-    "network": (["TRAINER.CCLI.NETWORK", "linear"], r"TRAINER\.CCLI\.NETWORK must be one of mlp, convex, sparse, got 'linear'"),
+    "network": (["TRAINER.CCLI.NETWORK", "linear"], r"NETWORK must be one of mlp, convex, sparse, got 'linear'"),
     "representation": (["TRAINER.CCLI.REPRESENTATION", "spase"], r"REPRESENTATION must .*'spase'.*mean 'space'\?"),
     "top k": (["TRAINER.CCLI.TOP_K", "0"], r"TRAINER\.CCLI\.TOP_K must be an integer >= 1, got 0"),
     "criterion": (["TRAINER.CCLI.CRITERION", "likelyhood"], r"CRITERION must be .*'likelyhood'.*mean 'likelihood'\?"),
