@@ -12,6 +12,7 @@ from typing import Any
 import tabulate
 
 from ccli.errors import CcliError
+from ccli.files.atomic import moved_into_place
 
 
 class _Format(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -57,6 +58,15 @@ def script(main: Callable[[argparse.Namespace], object]) -> Callable[[], int]:
 def table(rows: Sequence[Sequence], heads: Sequence[str]) -> str:
     """A table in markdown; numbers stay as they were formatted."""
     return tabulate.tabulate(rows, heads, tablefmt="github", disable_numparse=True)
+
+
+def write_table(path: Path | None, printed: str) -> None:
+    """Write a table below the command that made it, where there is a path; moved into place when complete."""
+    if path:
+        module = sys.modules["__main__"].__spec__
+        command = " ".join(["python", "-m", module.name if module else Path(sys.argv[0]).stem, *sys.argv[1:]])
+        with moved_into_place(path) as scratch:
+            scratch.write_text(f"`{command}`\n\n{printed}\n", encoding="utf-8")
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:

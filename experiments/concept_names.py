@@ -6,15 +6,13 @@ whether the page claims the name or says "looks like NAME". Prints, for ranges o
 are, the share of their images that hold the part, and the share of all training images that do (chance).
 """
 
-import sys
 from pathlib import Path
 
 import torch
 
-from benchmarks.console import flag, script, table
+from benchmarks.console import flag, script, table, write_table
 from ccli.concepts.candidates import candidates, centred_images, name_ranks, text_concepts
 from ccli.concepts.gallery import NAMED
-from ccli.files.atomic import moved_into_place
 from experiments.concept_quality import _words
 from experiments.concepts_per_class import trainer_of
 from scripts.demo_clip.words import kinds_of_words
@@ -58,7 +56,4 @@ def main(args) -> None:
         lines, ["texts that fit as well", "the page says", "concepts", "images with the part, %", "chance, %"]
     )
     print(printed)
-    if args.to:
-        with moved_into_place(args.to) as scratch:
-            command = " ".join(["python -m experiments.concept_names", *sys.argv[1:]])
-            scratch.write_text(f"`{command}`\n\n{printed}\n", encoding="utf-8")
+    write_table(args.to, printed)

@@ -9,7 +9,6 @@ peers' own sets of concepts, which language models write for each class, are not
 CCLI has.
 """
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,10 +17,9 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from benchmarks.console import flag, script, table
+from benchmarks.console import flag, script, table, write_table
 from ccli.concepts.representation import centred_rows
 from ccli.features.task import FewShotTask
-from ccli.files.atomic import moved_into_place
 from ccli.methods.sparse_inference import fit_weights, sparse_path
 from experiments.concepts_per_class import BOTTLENECK, SHARES, best, candidates_of, task_of
 
@@ -149,7 +147,4 @@ def main(args) -> None:
                 lines.append([f"{Path(data).stem}, {shots}", name, *(f"{x:.2f}" for x in means)])
     printed = table(lines, ["data set, shots", "method", *map(str, range(1, args.most + 1))])
     print(printed)
-    if args.to:
-        with moved_into_place(args.to) as scratch:
-            command = " ".join(["python -m experiments.concept_peers", *sys.argv[1:]])
-            scratch.write_text(f"`{command}`\n\n{printed}\n", encoding="utf-8")
+    write_table(args.to, printed)

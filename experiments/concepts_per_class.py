@@ -5,22 +5,20 @@ fitted with 1 to M concepts per class from each source: visual concepts, cross-m
 chosen from the shots), texts alone, means of three random images, random vectors; "images, all sizes" are random groups
 of the sizes that visual concepts have. With --names the network stands beside zero-shot and has class names among its
 concepts, and the penalty is chosen from the shots, too; without, concepts alone decide. Prints the mean
-accuracy over seeds, and writes it with the differences to cross-modal concepts, in percentage points.
+test accuracy over seeds, in percent.
 """
 
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import torch
 
-from benchmarks.console import flag, script, table
+from benchmarks.console import flag, script, table, write_table
 from ccli.concepts import candidates
 from ccli.features.task import FewShotTask, Split
-from ccli.files.atomic import moved_into_place
 from ccli.fitting import selection
 from ccli.methods.ccli import CcliSettings, Sparse, SparseParts, build, choose_alpha, chosen, sparse_scores
 from ccli.sweeps import run
@@ -78,14 +76,12 @@ def candidates_of(task: FewShotTask, s: CcliSettings, seed: int) -> dict[Sparse,
     """The log-likelihood on held-out images, 0 where there are none, and the test accuracy of each network."""
     how, parts, found = selection.selected_by("validation", task), SparseParts(task, s, seed), {}
     scores = {} if how == "validation" else sparse_scores(selection.splits(how, task, seed), s, seed)
-    for share, penalty in product(s.text_shares, s.penalties):
-        for m, head in enumerate(parts.path(share, penalty), 1):
-            if how == "validation":
-                with torch.no_grad():
-                    logits = head(task.val.features)
-                scores[share, penalty, m] = float(selection.log_likelihoods(logits, task.val.labels).max())
-            score = scores.get((share, penalty, m), 0.0)
-            found[share, penalty, m] = score, accuracy(head, task.test)
+    for key, head in parts.heads():
+        if how == "validation":
+            with torch.no_grad():
+                logits = head(task.val.features)
+            scores[key] = float(selection.log_likelihoods(logits, task.val.labels).max())
+        found[key] = scores.get(key, 0.0), accuracy(head, task.test)
     return found
 
 
@@ -152,7 +148,4 @@ def main(args) -> None:
                 lines.append([f"{Path(data).stem}, {shots}", source, *cells])
     printed = table(lines, ["data set, shots", "concepts", *map(str, range(1, args.most + 1))])
     print(printed)
-    if args.to:
-        with moved_into_place(args.to) as scratch:
-            command = " ".join(["python -m experiments.concepts_per_class", *sys.argv[1:]])
-            scratch.write_text(f"`{command}`\n\n{printed}\n", encoding="utf-8")
+    write_table(args.to, printed)

@@ -155,7 +155,6 @@ def rows_of(run: Classifier, names: Iterable[str]) -> list[int]:
     return [k for k, name in enumerate(run.concepts.names) if name in names]
 
 
-@torch.no_grad()
 def at_random(run: Classifier, names: Sequence[str], rng: np.random.Generator) -> list[str]:
     """Names of about as many other concepts as have these names."""
     count, found = len(rows_of(run, names)), []

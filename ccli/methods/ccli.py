@@ -4,9 +4,10 @@ Cross-Modal Concept Learning and Inference (Zhang, Zhang, Tang, He; arXiv 2307.1
 `choose_alpha` weighs its network on held-out images, and `describe` gives its concepts for people to look at.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from numbers import Integral, Real
 
 import torch
@@ -110,7 +111,8 @@ def build(task: FewShotTask, settings: CcliSettings, seed: int) -> ConceptInfere
     """
     s = settings
     if s.network == "sparse":
-        return list(SparseParts(task, s, seed).path(s.text_share, s.penalty))[-1]
+        parts = SparseParts(task, s, seed)
+        return list(parts.path(parts.candidates(s.text_share), s.penalty))[-1]
     r = _represented(task, s, seed)
     penalty, temperature = float(s.penalty), float(s.temperature)  # NumPy's numbers are not torch's
     return concept_inference.build(r, task, s.network, s.hidden, penalty, temperature, s.alpha, seed)
@@ -120,6 +122,9 @@ def _represented(task: FewShotTask, s: CcliSettings, seed: int, text_share: floa
     share = s.text_share if text_share is None else text_share
     vectors = concept_vectors(s.source, task.concept_features, task.train.features, s.top_k, seed, share)
     return representation.build(s.representation, vectors, task, s.beta, s.class_axes, float(s.distinctive))
+
+
+Sparse = tuple[float, float, int]  # text share, penalty, concepts per class
 
 
 class SparseParts:
@@ -143,9 +148,17 @@ class SparseParts:
         s = self.settings
         return candidates.candidates(s.source, self.text, self.task, float(text_share), s.sizes, self.seed)
 
-    def path(self, text_share: float, penalty: float) -> Iterator[ConceptInference]:
-        """Fitted heads with 1, 2, ... `concepts_per_class` concepts per class."""
-        found = self.candidates(text_share)
+    def heads(self) -> Iterator[tuple[Sparse, ConceptInference]]:
+        """Each head that is chosen from, of every share of the text, penalty and number of concepts."""
+        s = self.settings
+        for share in s.text_shares or (s.text_share,):
+            found = self.candidates(share)
+            for penalty in s.penalties or (s.penalty,):
+                for m, head in enumerate(self.path(found, penalty), 1):
+                    yield (share, penalty, m), head
+
+    def path(self, found: candidates.Candidates, penalty: float) -> Iterator[ConceptInference]:
+        """Fitted heads with 1, 2, ... `concepts_per_class` concepts per class, of these candidates."""
         places = self.space(found.vectors + self.space.mean)  # a centred concept
         most, task = self.settings.concepts_per_class, self.task
         networks = sparse_path(
@@ -155,9 +168,6 @@ class SparseParts:
             yield ConceptInference(
                 self.space, network, task.text_features, task.logit_scale, self.temperature, self.settings.alpha
             )  # fmt: skip
-
-
-Sparse = tuple[float, float, int]  # text share, penalty, concepts per class
 
 
 def sparse_scores(
@@ -178,11 +188,10 @@ def sparse_scores(
             task = replace(task, val=images).of_classes(kept)
             images = task.val
         parts = SparseParts(task, s, seed)
-        for share, penalty in product(s.text_shares or (s.text_share,), s.penalties or (s.penalty,)):
-            for m, head in enumerate(parts.path(share, penalty), 1):
-                with torch.no_grad():
-                    found = selection.log_likelihoods(head(images.features), images.labels).cpu()
-                scores[share, penalty, m] = scores.get((share, penalty, m), 0) + found
+        for key, head in parts.heads():
+            with torch.no_grad():
+                found = selection.log_likelihoods(head(images.features), images.labels).cpu()
+            scores[key] = scores.get(key, 0) + found
     return {key: float(value.max()) for key, value in scores.items()}
 
 
