@@ -94,7 +94,7 @@ def through_store(place: Path, cfg: str) -> Measured:
 
 @script
 @flag("--store", action="store_true", help="the whole size alone, through the feature store")
-@flag("--cfg", default="rn50", choices=["rn50", "rn50_plain", "rn50_sparse"], help="the form (plain: alpha fixed)")
+@flag("--cfg", default="rn50", choices=["rn50", "rn50_dense", "rn50_plain"], help="the form (plain: alpha fixed)")
 @flag("--of", nargs="+", default=list(FULL), choices=FULL, help="without --store: what grows")
 def main(args) -> None:
     if not args.store:

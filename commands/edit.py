@@ -1,6 +1,6 @@
 """Take concepts out of a trained classifier, such as a background that should not decide.
 
-RUN is a finished run of CCLI with a sparse network (configs/trainers/CCLI/*_sparse.yaml), or the folder of an earlier
+RUN is a finished run of CCLI with a sparse network (configs/trainers/CCLI/BACKBONE.yaml), or the folder of an earlier
 edit. NEW gets the classifier without the concepts. Its other weights are fitted anew on the run's training images where
 these are still in their places, else they stay as they are. The run itself is not changed.
 """

@@ -14,7 +14,7 @@ from benchmarks.console import flag, script, table, write_table
 from ccli.concepts.candidates import candidates, centred_images, name_ranks, text_concepts
 from ccli.concepts.gallery import NAMED
 from experiments.concept_quality import _words
-from experiments.concepts_per_class import trainer_of
+from experiments.curves import trainer_of
 from scripts.demo_clip.words import kinds_of_words
 
 RANGES = ((0, 1), (1, NAMED), (NAMED, 10), (10, 30), (30, 10_000))

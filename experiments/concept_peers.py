@@ -9,28 +9,23 @@ peers' own sets of concepts, which language models write for each class, are not
 CCLI has.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
-from benchmarks.console import flag, script, table, write_table
+from benchmarks.console import script, write_table
 from ccli.concepts.representation import centred_rows
 from ccli.features.task import FewShotTask
 from ccli.methods.sparse_inference import fit_weights, sparse_path
-from experiments.concepts_per_class import BOTTLENECK, SHARES, best, candidates_of, task_of
+from experiments.concepts_per_class import BOTTLENECK, SHARES, best, candidates_of
+from experiments.curves import Rows, accuracy, cells, curve_table, of_cells
 
 PENALTY = BOTTLENECK.penalty
 L1_RATIO = 0.99  # Post-hoc CBM's
 COVERAGE = 1.0  # LaBo's weight of coverage beside discriminability
 CODE = 0.05  # SpLiCE's L1 penalty on an image's code
-
-
-def right(logits: torch.Tensor, task: FewShotTask) -> float:
-    return 100 * float((logits.argmax(1) == task.test.labels).double().mean())
 
 
 def sides(task: FewShotTask) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -48,7 +43,7 @@ def post_hoc(task: FewShotTask, most: int) -> Iterator[float]:
     strength = float((r.T @ (y - y.mean(0))).abs().max())
     step = 2.0 / float(torch.linalg.matrix_norm(r, 2) ** 2)
     while (count := float((weight != 0).sum()) / len(weight)) <= most:
-        accuracies[count] = right((t @ c.T) @ weight.T, task)
+        accuracies[count] = accuracy((t @ c.T) @ weight.T, task.test.labels)
         strength *= 0.9
         weight = elastic_net(r, y, weight, strength, step)
     for m in range(1, most + 1):
@@ -93,7 +88,7 @@ def labo(task: FewShotTask, most: int) -> Iterator[float]:
         weight, _ = fit_weights(
             none, [r[:, k] for k in columns[:m]], task.train.labels, r.new_zeros(m, classes), PENALTY
         )
-        yield right(sum(w * (t @ c[k].T) for w, k in zip(weight, columns)), task)
+        yield accuracy(sum(w * (t @ c[k].T) for w, k in zip(weight, columns)), task.test.labels)
 
 
 def splice(task: FewShotTask, most: int) -> Iterator[float]:
@@ -104,7 +99,7 @@ def splice(task: FewShotTask, most: int) -> Iterator[float]:
     for network in sparse_path(
         torch.zeros(len(x), task.num_classes), codes, task.train.labels, every, torch.arange(len(c)), PENALTY, most
     ):  # fmt: skip
-        yield right(network(of_test), task)
+        yield accuracy(network(of_test), task.test.labels)
 
 
 def code(x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
@@ -125,26 +120,14 @@ def bottleneck(task: FewShotTask, most: int, seed: int) -> list[float]:
     return best(candidates_of(task, s, seed), SHARES, most)
 
 
+def rows_of(task: FewShotTask, most: int, seed: int) -> Rows:
+    peers = {"Post-hoc CBM": post_hoc, "LaBo's choice": labo, "SpLiCE": splice}
+    return {"CCLI": bottleneck(task, most, seed)} | {name: list(peer(task, most)) for name, peer in peers.items()}
+
+
 @script
-@flag("data", nargs="+", metavar="DATA", help="feature bundles, or concept_shapes")
-@flag("--shots", nargs="+", type=int, default=[4])
-@flag("--seeds", nargs="+", type=int, default=list(range(1, 11)))
-@flag("--most", type=int, default=5, metavar="M", help="the most concepts per class")
-@flag("--root", default="data", help="where concept_shapes is drawn")
-@flag("--to", type=Path, metavar="FILE", help="the table as markdown")
+@of_cells
 def main(args) -> None:
-    lines = []
-    for data in args.data:
-        for shots in args.shots:
-            found = defaultdict(list)
-            for seed in args.seeds:
-                task = task_of(data, shots, seed, args.root, False)
-                found["CCLI"].append(bottleneck(task, args.most, seed))
-                for name, peer in (("Post-hoc CBM", post_hoc), ("LaBo's choice", labo), ("SpLiCE", splice)):
-                    found[name].append(list(peer(task, args.most)))
-            for name, values in found.items():
-                means = torch.tensor(values).double().mean(0).tolist()
-                lines.append([f"{Path(data).stem}, {shots}", name, *(f"{x:.2f}" for x in means)])
-    printed = table(lines, ["data set, shots", "method", *map(str, range(1, args.most + 1))])
+    printed = curve_table(cells(args, lambda task, seed: rows_of(task, args.most, seed)), "method")
     print(printed)
     write_table(args.to, printed)

@@ -4,24 +4,32 @@ DATA are feature bundles, or concept_shapes. Each is drawn for every number of s
 fitted with 1 to M concepts per class from each source: visual concepts, cross-modal ones (the share of the text is
 chosen from the shots), texts alone, means of three random images, random vectors; "images, all sizes" are random groups
 of the sizes that visual concepts have. With --names the network stands beside zero-shot and has class names among its
-concepts, and the penalty is chosen from the shots, too; without, concepts alone decide. Prints the mean
-test accuracy over seeds, in percent.
+concepts, and the penalty is chosen from the shots, too; without, concepts alone decide. Prints the mean test accuracy
+over seeds, in percent; then how far cross-modal concepts are above the others or, with --names, the form to use beside
+the dense form and zero-shot. --kept FILE gathers the results of several commands (with and without --names in two
+files), each seed as soon as it is made.
 """
 
-import sys
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from benchmarks.console import flag, script, table, write_table
 from ccli.concepts import candidates
-from ccli.features.task import FewShotTask, Split
+from ccli.features.task import FewShotTask
 from ccli.fitting import selection
-from ccli.methods.ccli import CcliSettings, Sparse, SparseParts, build, choose_alpha, chosen, sparse_scores
-from ccli.sweeps import run
+from ccli.methods.ccli import (
+    CcliSettings,
+    Sparse,
+    SparseParts,
+    build,
+    choose_alpha,
+    chosen,
+    fewer_classes,
+    sparse_scores,
+)
+from experiments.curves import Cells, Rows, accuracy, cells, curve_table, means, of_cells
 
 SHARES = (0.0, 0.33, 0.67, 1.0)
 CONTROLS = {  # the row: source, sizes of groups of images
@@ -38,50 +46,25 @@ SPARSE = CcliSettings(
 NAMES = replace(SPARSE, penalties=(0.3, 1.0), penalty=0.3)
 BOTTLENECK = replace(SPARSE, representation="cosine", class_names=False, penalties=(0.03,), penalty=0.03)
 DENSE = replace(NAMES, network="convex", text_share=1.0, penalty=0.2)
+OURS, BESIDE = "cross-modal", "sparse, all chosen"
 
 
-def trainer_of(data: str, shots: int, seed: int, root: str):
-    """The trainer of a run of CCLI on a bundle or on concept_shapes, before training."""
-    bundle = Path(data).suffix == ".npz"
-    dataset = ["FeatureBundle", "DATASET.BUNDLE", data] if bundle else ["ConceptShapes"]
-    yaml = "vit_b32" if bundle else "demo_clip"
-    words = ["--root", root, "--seed", str(seed), "--trainer", "CCLI", "--output-dir", f"{root}/unused"]
-    words += ["--config-file", f"configs/trainers/CCLI/{yaml}.yaml", "DATASET.NUM_SHOTS", str(shots)]
-    return run.prepare(run.arguments([*words, "DATASET.NAME", *dataset]))
-
-
-def task_of(data: str, shots: int, seed: int, root: str, rotate: bool) -> FewShotTask:
-    """The few-shot task that a run of CCLI has; with `rotate` the shots and the test are drawn from all images."""
-    trainer = trainer_of(data, shots, seed, root)
-    task = trainer.make_task()
-    return rotated(task, trainer.source.bundle.train, shots, seed) if rotate else task
-
-
-def rotated(task: FewShotTask, pool: Split, shots: int, seed: int) -> FewShotTask:
-    """Shots, and three test images per class, drawn from the pool and the test set together, without validation."""
-    features, labels = torch.cat([pool.features, task.test.features]), torch.cat([pool.labels, task.test.labels])
-    every = Split(features, labels)
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    of_class = [order[labels[order] == k] for k in range(task.num_classes)]
-    train, test = torch.cat([rows[:shots] for rows in of_class]), torch.cat([rows[-3:] for rows in of_class])
-    return replace(task, train=every.take(train), val=None, test=every.take(test))
-
-
-def accuracy(head: torch.nn.Module, images: Split) -> float:
+def of_test(head: torch.nn.Module, task: FewShotTask) -> float:
     with torch.no_grad():
-        return 100 * float((head(images.features).argmax(1) == images.labels).double().mean())
+        return accuracy(head(task.test.features), task.test.labels)
 
 
 def candidates_of(task: FewShotTask, s: CcliSettings, seed: int) -> dict[Sparse, tuple[float, float]]:
     """The log-likelihood on held-out images, 0 where there are none, and the test accuracy of each network."""
     how, parts, found = selection.selected_by("validation", task), SparseParts(task, s, seed), {}
-    scores = {} if how == "validation" else sparse_scores(selection.splits(how, task, seed), s, seed)
+    splits = selection.splits(how, fewer_classes(task), seed)
+    scores = {} if how == "validation" else sparse_scores(splits, s, seed)
     for key, head in parts.heads():
         if how == "validation":
             with torch.no_grad():
                 logits = head(task.val.features)
             scores[key] = float(selection.log_likelihoods(logits, task.val.labels).max())
-        found[key] = scores.get(key, 0.0), accuracy(head, task.test)
+        found[key] = scores.get(key, 0.0), of_test(head, task)
     return found
 
 
@@ -104,48 +87,51 @@ def method(task: FewShotTask, settings: CcliSettings, seed: int) -> float:
     pairs = selection.held_out(how, task, head, lambda part: build(part, s, seed), seed)
     if how in selection.HELD_OUT:
         head.alpha.fill_(choose_alpha(pairs, s))
-    return accuracy(head, task.test)
+    return of_test(head, task)
 
 
-def rows_of(task: FewShotTask, names: bool, most: int, seed: int) -> dict[str, list[float]]:
+def rows_of(task: FewShotTask, names: bool, most: int, seed: int) -> Rows:
     s, found = replace(NAMES if names else BOTTLENECK, concepts_per_class=most), {}
     every = candidates_of(task, replace(s, text_shares=SHARES), seed)
-    for row, shares in (("cross-modal", SHARES), ("visual", SHARES[:1]), ("text", SHARES[-1:])):
+    for row, shares in ((OURS, SHARES), ("visual", SHARES[:1]), ("text", SHARES[-1:])):
         found[row] = best(every, shares, most)
     for row, (source, sizes) in CONTROLS.items():
         one = replace(s, source=source, sizes=sizes, text_shares=(0.0,))
         found[row] = best(candidates_of(task, one, seed), (0.0,), most)
     if names:
         sparse = replace(s, text_shares=SHARES[1:], text_share=SHARES[2])
-        found["sparse, all chosen"] = [method(task, sparse, seed)]
+        found[BESIDE] = [method(task, sparse, seed)]
         found["dense"] = [method(task, DENSE, seed)]
-    zero_shot = replace(task.test, features=task.test.features @ task.text_features.T)
-    return found | {"zero-shot": [accuracy(torch.nn.Identity(), zero_shot)]}
+    return found | {"zero-shot": [accuracy(task.test.features @ task.text_features.T, task.test.labels)]}
+
+
+def leads(found: Cells, over: Sequence[str]) -> str:
+    """Mean over cells, and the least, of what cross-modal concepts are above the others, per number of concepts."""
+    rows = [means(seeds) for cell, seeds in found.items() if not over or cell.split(", ")[0] in over]
+    lines = []
+    for name in ("text", *CONTROLS):
+        less = [[a - b for a, b in zip(one[OURS], one[name])] for one in rows]
+        lines.append([name, *(f"{sum(column) / len(rows):+.1f} ({min(column):+.1f})" for column in zip(*less))])
+    return table(lines, [f"mean lead in {len(rows)} cells (least) over", *map(str, range(1, len(lines[0])))])
+
+
+def beside(found: Cells) -> str:
+    """The form to use, with all that it chooses, less the dense form and zero-shot."""
+    rows = {cell: {name: values[0] for name, values in means(seeds).items()} for cell, seeds in found.items()}
+    less = {cell: [one[BESIDE] - one[other] for other in ("dense", "zero-shot")] for cell, one in rows.items()}
+    lines = [[cell, f"{one[BESIDE]:.2f}", *(f"{x:+.2f}" for x in less[cell])] for cell, one in rows.items()]
+    columns = list(zip(*less.values()))
+    lines += [[f"mean of {len(rows)}", "", *(f"{sum(column) / len(rows):+.2f}" for column in columns)]]
+    lines += [["least", "", *(f"{min(column):+.2f}" for column in columns)]]
+    return table(lines, ["data set, shots", BESIDE, "to dense", "to zero-shot"])
 
 
 @script
-@flag("data", nargs="+", metavar="DATA", help="feature bundles, or concept_shapes")
-@flag("--shots", nargs="+", type=int, default=[4, 16])
-@flag("--seeds", nargs="+", type=int, default=list(range(1, 11)))
-@flag("--most", type=int, default=5, metavar="M", help="the most concepts per class")
+@of_cells
 @flag("--names", action="store_true", help="beside zero-shot, with class names among the concepts")
-@flag("--rotate", action="store_true", help="draw shots and test from pool and test set together")
-@flag("--root", default="data", help="where concept_shapes is drawn")
-@flag("--to", type=Path, metavar="FILE", help="the table as markdown")
+@flag("--over", nargs="+", default=[], metavar="DATA", help="without --names: data sets of the mean lead (all)")
 def main(args) -> None:
-    lines = []
-    for data in args.data:
-        for shots in args.shots:
-            found = defaultdict(list)
-            for seed in args.seeds:
-                task = task_of(data, shots, seed, args.root, args.rotate)
-                for source, values in rows_of(task, args.names, args.most, seed).items():
-                    found[source].append(values)
-                print(f"{data}, {shots} shots, seed {seed}", file=sys.stderr, flush=True)
-            means = {source: torch.tensor(values).double().mean(0).tolist() for source, values in found.items()}
-            for source, values in means.items():
-                cells = [f"{x:.2f}" for x in values] + ["-"] * (args.most - len(values))
-                lines.append([f"{Path(data).stem}, {shots}", source, *cells])
-    printed = table(lines, ["data set, shots", "concepts", *map(str, range(1, args.most + 1))])
+    found = cells(args, lambda task, seed: rows_of(task, args.names, args.most, seed))
+    printed = curve_table(found, "concepts") + "\n\n" + (beside(found) if args.names else leads(found, args.over))
     print(printed)
     write_table(args.to, printed)

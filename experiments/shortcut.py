@@ -48,14 +48,14 @@ KINDS = ("setting", "weather", "terrain")  # of text concepts, those that name w
 RANDOM = 5  # draws of other concepts
 BOTTLENECK = ("TRAINER.CCLI.CLASS_NAMES", "False", "TRAINER.CCLI.REPRESENTATION", "cosine")
 FORMS = {  # name -> (yaml, options)
-    "sparse, with class names": ("demo_clip_sparse", ()),
-    "sparse, concepts alone, 5 per class": ("demo_clip_sparse", (*BOTTLENECK, "PROTOCOL", "fixed")),
+    "sparse, with class names": ("demo_clip", ()),
+    "sparse, concepts alone, 5 per class": ("demo_clip", (*BOTTLENECK, "PROTOCOL", "fixed")),
     "sparse, text side of concepts alone, 5 per class": (
-        "demo_clip_sparse",
+        "demo_clip",
         (*BOTTLENECK, "PROTOCOL", "fixed", "TRAINER.CCLI.TEXT_SHARE", "1.0"),
     ),
-    "sparse, concepts alone, their number chosen": ("demo_clip_sparse", BOTTLENECK),
-    "dense": ("demo_clip", ()),
+    "sparse, concepts alone, their number chosen": ("demo_clip", BOTTLENECK),
+    "dense": ("demo_clip_dense", ()),
 }
 HEADS = ("form", "concepts", "shifted", "like training", "taken for the background's class", "taken out", "of classes")
 SAYS = "## What it says"

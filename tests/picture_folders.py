@@ -42,10 +42,10 @@ def refusal(folder, **dataset) -> str:
     return str(error.value)
 
 
-def args(folder, out, *opts, trainer="CCLI", shots=2):
+def args(folder, out, *opts, trainer="CCLI", shots=2, cfg="demo_clip"):
     return [
         *("--seed", 1, "--trainer", trainer, "--output-dir", out),
         *("--dataset-config-file", ROOT / "configs/datasets/folder.yaml"),
-        *("--config-file", ROOT / f"configs/trainers/{trainer}/demo_clip.yaml"),
+        *("--config-file", ROOT / f"configs/trainers/{trainer}/{cfg}.yaml"),
         *("DATASET.FOLDER", folder, "DATASET.NUM_SHOTS", shots, *opts),
     ]

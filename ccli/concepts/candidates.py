@@ -21,6 +21,7 @@ from ccli.concepts.vocabulary import DEFAULT_KIND
 from ccli.features.task import FewShotTask
 
 SIZES = (1, 2, 3, 5)  # images behind a visual concept
+Visual = tuple[torch.Tensor, torch.Tensor]  # concepts [I, D], the rows of their images [I, K]
 SOURCES = ("visual", "text", "images", "random")  # the method's candidates, and its controls
 
 
@@ -52,7 +53,7 @@ def centred_images(task: FewShotTask) -> torch.Tensor:
 def text_concepts(task: FewShotTask, class_names: bool) -> TextConcepts:
     """The task's text concepts without near-duplicates, and its class names where these are to count."""
     text, x = centred_rows(task.concept_features), centred_images(task)
-    images = cross_modal(text, x, 3)[0]
+    images = cross_modal(text, x, (3,))[0][0]
     found = leaders(text, images, name_ranks(text, images, text).argsort(stable=True))
     synonyms: dict[int, list[str]] = {k: [] for k in found.unique().tolist()}
     for k, leader in enumerate(found.tolist()):
@@ -68,25 +69,27 @@ def text_concepts(task: FewShotTask, class_names: bool) -> TextConcepts:
     return TextConcepts(names, kinds, features, synonyms)
 
 
-def cross_modal(text: torch.Tensor, images: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The visual side of text concepts: means of the images that answer best to a concept's two sides together.
+def cross_modal(text: torch.Tensor, images: torch.Tensor, sizes: Sequence[int]) -> list[Visual]:
+    """The visual sides of text concepts: means of the images that answer best to a concept's two sides together.
 
     The images most similar to the text give a first visual concept (CCLI's discovery); those most similar to the sum of
     both sides, which are also like each other, give the one that stays.
 
     Args:
-        text: [I, D], images: [J, D], both centred unit rows; size: K, clipped to J.
+        text: [I, D], images: [J, D], both centred unit rows; sizes: numbers of images K, each clipped to J.
 
     Returns:
-        Visual concepts [I, D], unit rows, and the rows of their images [I, K], best first.
+        Per size, visual concepts [I, D], unit rows, and the rows of their images [I, K], best first.
     """
-    k = min(size, len(images))
-    means, picks = [], []
+    sizes = [min(size, len(images)) for size in sizes]
+    found: list[list[Visual]] = [[] for _ in sizes]
     for t in text.split(512):
-        first = F.normalize(images[(t @ images.T).topk(k, dim=1).indices].mean(1), dim=-1)
-        picks.append((F.normalize(first + t, dim=-1) @ images.T).topk(k, dim=1).indices)
-        means.append(F.normalize(images[picks[-1]].mean(1), dim=-1))
-    return torch.cat(means), torch.cat(picks)
+        best = (t @ images.T).topk(max(sizes), dim=1).indices
+        for size, parts in zip(sizes, found):
+            first = F.normalize(images[best[:, :size]].mean(1), dim=-1)
+            picks = (F.normalize(first + t, dim=-1) @ images.T).topk(size, dim=1).indices
+            parts.append((F.normalize(images[picks].mean(1), dim=-1), picks))
+    return [tuple(map(torch.cat, zip(*parts))) for parts in found]
 
 
 def name_ranks(text: torch.Tensor, images: torch.Tensor, every: torch.Tensor) -> torch.Tensor:
@@ -112,7 +115,7 @@ def candidates(
     text, x = concepts.features, centred_images(task)
     rows, generator = torch.arange(len(text), device=text.device), torch.Generator().manual_seed(seed)
     if source == "visual" and text_share < 1:
-        found = [cross_modal(text, x, size) for size in sizes if size <= len(x) or size == min(sizes)]
+        found = cross_modal(text, x, [size for size in sizes if size <= len(x) or size == min(sizes)])
         vectors = [F.normalize((1 - text_share) * v + text_share * text, dim=-1) for v, _ in found]
         return Candidates(torch.cat(vectors), rows.repeat(len(found)), [p for _, k in found for p in k.tolist()])
     if source == "images":

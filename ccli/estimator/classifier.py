@@ -52,8 +52,9 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
     logits = temperature * logit_scale * f W^T + alpha B z(f): class texts W (zero-shot), and a layer B that is fitted
     by penalised maximum likelihood on the concept space z (see `ccli.methods.concept_inference`). Without class texts
     there is no zero-shot part; without concepts the class texts span the space; with neither z(f) is norm(f - mean).
-    A sparse network has the similarities to a few concepts per class in place of z(f), and they can be taken out by
-    name (`without`); without class texts these alone decide (see `ccli.methods.sparse_inference`).
+    A sparse network, the default where there are concepts, has the similarities to a few concepts per class in place of
+    z(f), and they can be taken out by name (`without`); without class texts these alone decide (see
+    `ccli.methods.sparse_inference`).
 
     Args:
         backbone: a frozen CLIP as `ccli.clip.model.FrozenClip` takes it: X is paths of pictures, and a label is its
@@ -68,13 +69,14 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         concepts: names [I]; None: the packaged vocabulary where there is a backbone, else none. Those that name a
             class are left out.
         concept_features: [I, D], of the concepts' texts; needed for concepts without a backbone.
-        network: "convex", or "sparse", which needs concepts.
+        network: "sparse", which needs concepts, or "convex", which has all of them at once. None: sparse where there
+            are concepts, else convex.
         concepts_per_class: sparse: the most concepts per class; held-out folds choose how many.
         top_k: convex: images behind a visual concept.
         text_share: of the concept's text in what images are compared with, 0 to 1; the rest is the visual concept.
-            None: 1; of a sparse network the folds choose, and 0.67 without.
+            None: the folds choose, and 0.67 without; convex: 1.
         penalty: lambda; without class texts, 1 / C of scikit-learn's LogisticRegression without intercept (2 / C for
-            two classes). None: 0.2; of a sparse network the folds choose, and 0.3 without.
+            two classes). None: the folds choose, and 0.3 without; convex: 0.2.
         temperature: share of the logit scale that zero-shot keeps.
         distinctive: power of a concept's distinctiveness that it counts by; 0: all the same.
         logit_scale: exp(logit_scale) of the model that made the class texts; a backbone has its own.
@@ -91,7 +93,7 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self, *, backbone=None, store=None, crops=10, template=DEFAULT_TEMPLATE, class_texts=None, concepts=None,
-        concept_features=None, network="convex", concepts_per_class=5, top_k=3, text_share=None, penalty=None,
+        concept_features=None, network=None, concepts_per_class=5, top_k=3, text_share=None, penalty=None,
         temperature=0.5, distinctive=1.0, logit_scale=100.0, random_state=None, device="cpu",
     ):  # fmt: skip
         self.backbone, self.store, self.crops, self.device = backbone, store, crops, device
@@ -109,7 +111,7 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
                 or concepts do not fit each other (InputError).
             CcliError: a picture cannot be read (named), the backbone is unknown, or the store cannot be written.
         """
-        settings = settings_of(self)
+        settings = settings_of(self, self.network or "sparse")
         rows, y = self._training(X, y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
@@ -219,6 +221,8 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
     def _for_task(self, settings: CcliSettings, task: FewShotTask) -> CcliSettings:
         """The settings where class texts or concepts may be missing, with what a sparse network chooses."""
         texts = bool(task.text_features.any())
+        if self.network is None and not task.concepts:
+            settings = settings_of(self, "convex")
         if settings.network != "sparse":
             return replace(settings, source="visual" if task.concepts else "none", class_axes=texts)
         if not task.concepts:

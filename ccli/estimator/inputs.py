@@ -14,10 +14,10 @@ from ccli.features.encoder import FeatureEncoder
 from ccli.features.task import unit
 from ccli.methods.ccli import CcliSettings
 
-# as in configs/trainers/CCLI/vit_b16.yaml and vit_b16_sparse.yaml
+# as in configs/trainers/CCLI/vit_b16.yaml and vit_b16_dense.yaml
 NETWORKS = {
-    "convex": {"text_share": 1.0, "penalty": 0.2},
     "sparse": {"text_share": 0.67, "penalty": 0.3, "text_shares": (0.33, 0.67, 1.0), "penalties": (0.3, 1.0)},
+    "convex": {"text_share": 1.0, "penalty": 0.2},
 }
 
 
@@ -29,24 +29,25 @@ def _check_parameters(estimator) -> None:
     """Those that are not settings of the method."""
     backbone, crops, scale = estimator.backbone, estimator.crops, estimator.logit_scale
     known = backbone is None or isinstance(backbone, str)
-    check_choice("network", estimator.network, tuple(NETWORKS))
+    if estimator.network is not None:
+        check_choice("network", estimator.network, tuple(NETWORKS))
     check_setting(known, "backbone", "the name or place of a CLIP model, or None", backbone)
     check_setting(isinstance(crops, Integral) and crops >= 0, "crops", "an integer >= 0", crops)
     check_setting(isinstance(scale, Real) and 0 < scale < np.inf, "logit_scale", "a number > 0", scale)
 
 
-def settings_of(estimator) -> CcliSettings:
-    """The settings of a fit with class texts and concepts.
+def settings_of(estimator, network: str) -> CcliSettings:
+    """The settings of a fit of this network with class texts and concepts.
 
     Raises:
         SettingError: a parameter cannot be used.
     """
     _check_parameters(estimator)
-    own = dict(NETWORKS[estimator.network])
+    own = NETWORKS[network] | {"network": network}
     for name, candidates in (("text_share", "text_shares"), ("penalty", "penalties")):
         if getattr(estimator, name) is not None:
             own |= {name: getattr(estimator, name), candidates: ()}
-    names = ("top_k", "distinctive", "network", "concepts_per_class", "temperature")
+    names = ("top_k", "distinctive", "concepts_per_class", "temperature")
     own |= {name: getattr(estimator, name) for name in names}
     return CcliSettings("visual", representation="space", alphas=(0.0, 1.0), criterion="likelihood", **own)
 

@@ -16,6 +16,7 @@ from ccli.fitting.calibration import NOT_FINITE
 from ccli.results.schema import PROTOCOLS
 
 MAX_FOLDS = 4
+ENOUGH_HELD = 4000  # images held out, after which no more folds are fitted
 HELD_OUT = ("validation", "cross-validation", "test")  # the values of `selected_by` that choose on images
 TEMPERATURES = tuple(1.1**k for k in range(-16, 17))  # 0.22 to 4.6
 CHUNK = 2**18  # numbers per array of logits, 1 MiB in float32, which fits in a cache
@@ -47,12 +48,15 @@ def folds(labels: torch.Tensor, count: int, seed: int) -> list[tuple[torch.Tenso
 def splits(how: str, task: FewShotTask, seed: int) -> Iterator[tuple[FewShotTask, Split]]:
     """Pairs of a task to fit on and images to choose on, which are not in its shots; `how` as `selected_by` gives it.
 
-    The task is the whole one, or has a part of the shots in cross-validation; where constants are kept, no pair.
+    The task is the whole one, or has a part of the shots in cross-validation; where constants are kept, no pair. Of
+    many training images some folds suffice: none comes after ENOUGH_HELD images were held out.
     """
     if how == "cross-validation":
-        device = task.train.labels.device
+        device, done = task.train.labels.device, 0
         for kept, held in folds(task.train.labels, min(task.shots, MAX_FOLDS), seed):
-            yield task.fold(kept.to(device), held.to(device))
+            if done < ENOUGH_HELD:
+                yield task.fold(kept.to(device), held.to(device))
+            done += len(held)
     elif how in ("validation", "test"):
         yield task, task.val if how == "validation" else task.test
 

@@ -170,24 +170,27 @@ class SparseParts:
             )  # fmt: skip
 
 
+def fewer_classes(task: FewShotTask) -> FewShotTask:
+    """The task, of many classes MOST_CLASSES, evenly spaced, which suffice to choose a sparse network's settings on.
+
+    These are three numbers, and a fit takes time with the square of the classes.
+    """
+    if (classes := task.num_classes) <= MOST_CLASSES:
+        return task
+    return task.of_classes({k * classes // MOST_CLASSES: k for k in range(MOST_CLASSES)})
+
+
 def sparse_scores(
     splits: Iterable[tuple[FewShotTask, Split]], settings: CcliSettings, seed: int
 ) -> dict[Sparse, float]:
     """The log-likelihood of held-out images' labels under each sparse network to choose from, over all pairs.
 
-    Of many classes MOST_CLASSES are taken, evenly spaced: three numbers are chosen, and a fit takes time with the
-    square of the classes.
-
     Args:
         splits: pairs of a task to fit on and images to choose on (`selection.splits`).
     """
-    s, scores = settings, {}
+    scores = {}
     for task, images in splits:
-        if (classes := task.num_classes) > MOST_CLASSES:
-            kept = {k * classes // MOST_CLASSES: k for k in range(MOST_CLASSES)}
-            task = replace(task, val=images).of_classes(kept)
-            images = task.val
-        parts = SparseParts(task, s, seed)
+        parts = SparseParts(task, settings, seed)
         for key, head in parts.heads():
             with torch.no_grad():
                 found = selection.log_likelihoods(head(images.features), images.labels).cpu()
@@ -203,7 +206,7 @@ def chosen(task: FewShotTask, settings: CcliSettings, how: str, seed: int) -> Cc
     """
     if settings.network != "sparse" or how not in selection.HELD_OUT:
         return settings
-    scores = sparse_scores(selection.splits(how, task, seed), settings, seed)
+    scores = sparse_scores(selection.splits(how, fewer_classes(task), seed), settings, seed)
     share, penalty, most = max(scores, key=lambda key: (scores[key], -key[2]))  # of ties the fewest concepts
     return replace(settings, text_share=share, penalty=penalty, concepts_per_class=most)
 

@@ -21,6 +21,8 @@ from ccli.fitting.lbfgs import LBFGS
 
 ROUGH = 10  # steps of L-BFGS between rounds
 AT_ONCE = 2**17  # numbers per array, which stay in a cache
+BLOCK = 1024  # candidates that are looked at together
+KEPT = 2**28  # the most squared similarities that are kept from round to round, 1 GiB in float32
 
 
 class SparseLinear(nn.Module):
@@ -82,8 +84,9 @@ def sparse_path(
     values: list[torch.Tensor] = []  # per round, its similarities [J, N]
     weight, logits = z.new_zeros(0, classes), offset
     rounds = min(most, groups)
+    squares = list(_squares(z, concepts)) if len(z) * len(concepts) <= KEPT else None
     for k in range(1, rounds + 1):
-        column = _best(logits, z, labels, concepts, names, taken, penalty)
+        column = _best(logits, z, labels, concepts, squares or _squares(z, concepts), names, taken, penalty)
         taken[torch.arange(classes), names[column]] = True
         columns.append(column)
         values.append(z @ concepts[column].T)
@@ -92,16 +95,20 @@ def sparse_path(
         yield _network(concepts, torch.stack(columns, 1), weight.T, penalty)
 
 
-def _best(logits, z, labels, concepts, names, taken, penalty) -> torch.Tensor:
+def _squares(z: torch.Tensor, concepts: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Squared similarities to BLOCK candidates at a time [J, c]: half of a round's time where they are made anew."""
+    return ((z @ part.T).square_() for part in concepts.split(BLOCK))
+
+
+def _best(logits, z, labels, concepts, squares, names, taken, penalty) -> torch.Tensor:
     """The candidate of each class that a Newton step of its own weight gains most with [N]."""
     p = logits.softmax(1)
     slope = (p - F.one_hot(labels, p.shape[1])).T @ z  # [N, R]
     curvature = (p * (1 - p)).T
     best, found = p.new_full((p.shape[1],), -1.0), torch.zeros(p.shape[1], dtype=torch.long, device=p.device)
-    for start in range(0, len(concepts), 1024):
-        part = slice(start, start + 1024)
-        squares = (z @ concepts[part].T).square_()  # [J, c]
-        gain = (slope @ concepts[part].T).square_() / (curvature @ squares + penalty)  # [N, c]
+    for start, block in zip(range(0, len(concepts), BLOCK), squares):
+        part = slice(start, start + BLOCK)
+        gain = (slope @ concepts[part].T).square_() / (curvature @ block + penalty)  # [N, c]
         value, place = gain.masked_fill_(taken[:, names[part]], -1.0).max(1)
         found, best = torch.where(value > best, place + start, found), value.maximum(best)
     return found

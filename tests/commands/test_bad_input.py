@@ -81,7 +81,11 @@ OPTIONS = {
     "criterion": (["TRAINER.CCLI.CRITERION", "likelyhood"], r"CRITERION must be .*'likelyhood'.*mean 'likelihood'\?"),
     "concepts": (["TRAINER.CCLI.NUM_CONCEPTS", "-1"], r"NUM_CONCEPTS must be an integer >= 0, got -1"),
     "distinctive": (["TRAINER.CCLI.DISTINCTIVE", "-0.5"], r"DISTINCTIVE must be a number >= 0, got -0\.5"),
-    "none": (["TRAINER.CCLI.SOURCE", "none", "TRAINER.CCLI.CLASS_AXES", "False"], r"SOURCE none leaves class texts"),
+    "sparse none": (["TRAINER.CCLI.SOURCE", "none"], r"SOURCE of a sparse network must be one of visual, text, images"),
+    "none": (
+        ["TRAINER.CCLI.NETWORK", "convex", "TRAINER.CCLI.SOURCE", "none", "TRAINER.CCLI.CLASS_AXES", "False"],
+        r"SOURCE none leaves class texts",
+    ),
     "share": (["TRAINER.CCLI.TEXT_SHARE", "1.5"], r"TEXT_SHARE must be a number from 0 to 1, got 1\.5"),
     "no shots": (["DATASET.NUM_SHOTS", "0"], r"NUM_SHOTS 0: CCLI needs 1 or more, or -1 for all images"),
     "shots": (["DATASET.NUM_SHOTS", "-2"], r"NUM_SHOTS -2: CCLI needs 1 or more, or -1"),

@@ -33,7 +33,7 @@ def store(made, monkeypatch):
 
 def sparse(argv):
     """The same run with the sparse form's configuration, and a network that counts in any case."""
-    config = ROOT / "configs/trainers/CCLI/demo_clip_sparse.yaml"
+    config = ROOT / "configs/trainers/CCLI/demo_clip.yaml"
     argv = [config if "configs/trainers" in str(word) else word for word in argv]
     return [*argv, "TRAINER.CCLI.ALPHAS", "(0.0,)", "PROTOCOL", "fixed"]
 
@@ -179,7 +179,7 @@ def test_what_cannot_be_done_is_said_in_one_line(made, capsys, tmp_path):
     ):
         error = refused(capsys, "edit", run, "--drop-file", tmp_path / file, "--to", new)
         assert all(part in error for part in message.split(".*"))
-    run_here(*bundle_args(bundle_file(tmp_path), tmp_path / "dense", cfg="rn50", shots=4))
+    run_here(*bundle_args(bundle_file(tmp_path), tmp_path / "dense", cfg="rn50_dense", shots=4))
     run_here(*bundle_args(bundle_file(tmp_path), tmp_path / "zero", trainer="ZeroshotCLIP", shots=4))
     for folder in ("dense", "zero"):
         for command in (

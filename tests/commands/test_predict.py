@@ -31,6 +31,7 @@ def pictures(tmp_path_factory):
             for k in range(6 if part == "train" else 3):
                 draw(folder / "shots" / part / name / f"{k}.png", seed + 100 * label + k)
     run_here(*args(folder / "shots", folder / "run", shots=4))
+    run_here(*args(folder / "shots", folder / "dense", shots=4, cfg="demo_clip_dense"))
     return folder
 
 
@@ -96,22 +97,23 @@ def test_reject_leaves_the_less_likely_ones_without_a_label(pictures, capsys):
     assert sum(row["label"] == "" for row in csv.DictReader(io.StringIO(out))) == 3
 
 
-def test_reasons_add_up_and_name_the_pictures_behind_them(pictures, capsys):
-    run, one = load_run(pictures / "run"), pictures / "shots/test/tabby cat/0.png"
-    code, out, _ = called(capsys, "--model-dir", pictures / "run", one, "--explain", "--json")
+@pytest.mark.parametrize("form", ["run", "dense"])
+def test_reasons_add_up_and_name_the_pictures_behind_them(form, pictures, capsys):
+    run, one = load_run(pictures / form), pictures / "shots/test/tabby cat/0.png"
+    code, out, _ = called(capsys, "--model-dir", pictures / form, one, "--explain", "--json")
     why = json.loads(out)["reasons"]
     parts = [why[name] for name in ("zero_shot", "class_texts", "constant", "others")]
     assert code == 0 and sum(parts) + sum(x["part"] for x in why["concepts"]) == pytest.approx(why["total"], abs=1e-9)
     assert why["total"] == pytest.approx(float(run.logits([one]).max()), abs=1e-5)
     assert sum(why["kinds"].values()) == pytest.approx(why["others"] + sum(x["part"] for x in why["concepts"]))
     for reason in why["concepts"]:
-        picks = run.concepts.picks[run.concepts.names.index(reason["concept"])]
-        assert reason["images"] == [run.concepts.images[k] for k in picks] and all(
-            map(os.path.isfile, reason["images"])
-        )
-    _, out, _ = called(capsys, "--model-dir", pictures / "run", one, "--explain")
+        name = reason["concept"].removeprefix("looks like ")
+        behind = [picks for picks, known in zip(run.concepts.picks, run.concepts.names) if known == name]
+        assert reason["images"] in [[run.concepts.images[k] for k in picks] for picks in behind]
+        assert all(map(os.path.isfile, reason["images"]))
+    _, out, _ = called(capsys, "--model-dir", pictures / form, one, "--explain")
     lines = out.splitlines()[1:]
-    outer = [float(line.split()[0]) for line in lines if line[12] == " "]
+    outer = [float(line.split()[0]) for line in lines if line[:6] == " " * 6 and line[12] == " "]
     assert f"for {why['what']}, of which" in lines[0] and outer[0] == pytest.approx(sum(outer[1:]), abs=3e-3)
 
 
@@ -135,13 +137,15 @@ def test_reasons_of_few_concepts_are_the_class_name_and_they():
     assert with_texts[-1] == "          +0.000  all others"
 
 
-def test_a_class_and_what_separates_it(pictures, capsys):
-    run = load_run(pictures / "run")
-    _, out, _ = called(capsys, "--model-dir", pictures / "run", "--class", "tabby cat", "--json")
+@pytest.mark.parametrize("form", ["run", "dense"])
+def test_a_class_and_what_separates_it(form, pictures, capsys):
+    run = load_run(pictures / form)
+    _, out, _ = called(capsys, "--model-dir", pictures / form, "--class", "tabby cat", "--json")
     logits = run.logits(run.prototypes)
     k, other = run.label("tabby cat"), run.label("snow leopard")
-    assert json.loads(out)["total"] == pytest.approx(float(logits[k, k] - logits[k].mean()), abs=1e-4)
-    argv = ("--model-dir", pictures / "run", "--class", "tabby cat", "--against")
+    mean = 0 if run.sparse else float(logits[k].mean())
+    assert json.loads(out)["total"] == pytest.approx(float(logits[k, k]) - mean, abs=1e-4)
+    argv = ("--model-dir", pictures / form, "--class", "tabby cat", "--against")
     _, out, _ = called(capsys, *argv, "snow leopard", "--json")
     two = logits[:, k] - logits[:, other]
     assert json.loads(out)["total"] == pytest.approx(float(two[k] - two[other]), abs=1e-4)

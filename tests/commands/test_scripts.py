@@ -57,15 +57,16 @@ def test_other_options_in_the_same_folder_are_refused(tmp_path):
     assert status == 1 and "DATASET.BUNDLE" in stderr.splitlines()[-1]
 
 
-def test_all_controls_in_one_table(tmp_path):
+@pytest.mark.parametrize("cfg, more", [("rn50", ()), ("rn50_dense", ("features", "none"))])
+def test_all_controls_in_one_table(tmp_path, cfg, more):
     bundle_file(tmp_path)
-    status, text, stderr = main_sh("ccli", "tiny.npz", 4, cwd=tmp_path, name="controls", SEEDS="1")
+    status, text, stderr = main_sh("ccli", "tiny.npz", 4, cfg, cwd=tmp_path, name="controls", SEEDS="1")
     assert status == 0, stderr
     rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| CCLI ")]
-    controls = ("visual", "text", "random", "images", "features", "none")
+    controls = ("visual", "text", "random", "images", *more)
     assert len(rows) == len(controls) and all(any(f"SOURCE-{x}" in row for row in rows) for x in controls), text
     for control in controls:
-        record = read_record(tmp_path / f"runs/tiny/CCLI/rn50_4shots/SOURCE-{control}/seed1")
+        record = read_record(tmp_path / f"runs/tiny/CCLI/{cfg}_4shots/SOURCE-{control}/seed1")
         assert record["config"]["TRAINER"]["CCLI"]["SOURCE"] == control
 
 

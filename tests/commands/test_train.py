@@ -17,7 +17,7 @@ from ccli.results.schema import FIELDS
 from ccli.trainers.common.evaluation import class_subset
 from ccli.trainers.common.feature_source import BundleSource
 
-RUNS = [("CCLI", "rn50"), ("CCLI", "rn50_plain"), ("ZeroshotCLIP", "rn50")]
+RUNS = [("CCLI", "rn50"), ("CCLI", "rn50_dense"), ("CCLI", "rn50_plain"), ("ZeroshotCLIP", "rn50")]
 PLAIN = ("TRAINER.CCLI.HIDDEN", 32, "OPTIM.MAX_EPOCH", 6, "DATALOADER.TRAIN_X.BATCH_SIZE", 10)
 
 
@@ -53,16 +53,18 @@ def test_a_run_leaves_a_complete_record(tmp_path, trainer, cfg):
     assert f"* accuracy: {record['accuracy']:.1f}%" in log
 
 
-def test_predictions_recomputed_from_the_checkpoint(tmp_path):
-    """The strong form by hand from its state: tau s f W^T + alpha z(f) B^T, z(f) two unit parts over sqrt 2."""
+@pytest.mark.parametrize("cfg", ["rn50", "rn50_dense"])
+def test_predictions_recomputed_from_the_checkpoint(tmp_path, cfg):
+    """By hand from the state: tau s f W^T + alpha z(f) B^T, z(f) two unit parts over sqrt 2; sparse: z(f) C^T B^T."""
     bundle = bundle_file(tmp_path)
-    run_here(*bundle_args(bundle, tmp_path / "run"))
+    run_here(*bundle_args(bundle, tmp_path / "run", cfg=cfg))
     record = read_record(tmp_path / "run")
     state = torch.load(tmp_path / "run/head/model.pth.tar-1", weights_only=True)["state_dict"]
     f, text = read_bundle(bundle).test.features, read_bundle(bundle).text_features
     z = (f - state["representation.mean"]) @ state["representation.projection"]
     first = len(text) - 1  # the rank of the class texts
     z = torch.cat([F.normalize(z[:, :first], dim=1), F.normalize(z[:, first:], dim=1)], dim=1) / 2**0.5
+    z = z if cfg == "rn50_dense" else z @ state["network.concepts"].T
     logits = 0.5 * 20 * f @ text.T + record["hyper_parameters"]["alpha"] * z @ state["network.weight"].T
     assert logits.argmax(1).tolist() == record["predictions"]
 
@@ -122,7 +124,7 @@ def test_checkpoints_of_other_options_are_not_taken_up(tmp_path):
     bundle = bundle_file(tmp_path)
     run_here(*bundle_args(bundle, tmp_path / "run"))
     before = read_record(tmp_path / "run")
-    with pytest.raises(SystemExit, match=r"^error: .*TRAINER\.CCLI\.PENALTY 0\.2, not 5\.0; choose another --output"):
+    with pytest.raises(SystemExit, match=r"^error: .*TRAINER\.CCLI\.PENALTY 0\.3, not 5\.0; choose another --output"):
         run_here(*bundle_args(bundle, tmp_path / "run", "TRAINER.CCLI.PENALTY", 5.0))
     assert read_record(tmp_path / "run") == before
     run_here(*bundle_args(bundle, tmp_path / "run", "TRAIN.PRINT_FREQ", 7))  # changes no result
@@ -232,7 +234,8 @@ def test_a_run_on_all_classes_is_tested_on_some(tmp_path, tiny_clip_folder, monk
     state = torch.load(tmp_path / "run/head/model.pth.tar-1", weights_only=True)["state_dict"]
     z = F.normalize((split.features - state["representation.mean"]) @ state["representation.projection"], dim=1)
     zero_shot = state["zero_shot_scale"] * split.features @ state["text_features"].T
-    logits = zero_shot + state["alpha"] * z @ state["network.weight"].T  # [60, 24]
+    r = z @ state["network.concepts"].T
+    logits = zero_shot + state["alpha"] * r @ state["network.weight"].T  # [60, 24]
     correct = int((logits[:, ::2].argmax(1) == split.labels).sum())  # _a has every other class
     assert totals(out) == (correct, 60)
     assert logits.argmax(1).remainder(2).any()  # unrestricted, some guesses would be other classes

@@ -16,12 +16,13 @@ from ccli.concepts.representation import centred_rows
 def test_a_visual_concept_is_the_mean_of_the_images_that_answer_to_both_of_its_sides():
     task = make_task()
     text, x = centred_rows(task.concept_features), centred_images(task)
-    means, picks = cross_modal(text, x, 3)
-    for t, mean, rows in zip(text, means, picks.tolist()):
-        first = sorted(range(len(x)), key=lambda j: -float(t @ x[j]))[:3]
-        both = F.normalize(F.normalize(x[first].mean(0), dim=0) + t, dim=0)
-        assert sorted(range(len(x)), key=lambda j: -float(both @ x[j]))[:3] == rows
-        assert torch.allclose(mean, F.normalize(x[rows].mean(0), dim=0), atol=1e-6)
+    sizes = (3, 1, len(x) + 1)
+    for size, (means, picks) in zip(sizes, cross_modal(text, x, sizes), strict=True):
+        for t, mean, rows in zip(text, means, picks.tolist()):
+            first = sorted(range(len(x)), key=lambda j: -float(t @ x[j]))[:size]
+            both = F.normalize(F.normalize(x[first].mean(0), dim=0) + t, dim=0)
+            assert sorted(range(len(x)), key=lambda j: -float(both @ x[j]))[:size] == rows
+            assert torch.allclose(mean, F.normalize(x[rows].mean(0), dim=0), atol=1e-6)
 
 
 def test_near_duplicates_stand_behind_the_first_in_order():

@@ -20,6 +20,7 @@ from ccli.concepts.discovery import concept_vectors
 from ccli.errors import CcliError
 from ccli.inference.saving import load_run
 from ccli.methods import concept_inference
+from ccli.methods.sparse_inference import SparseLinear
 
 
 @parametrize_with_checks([CCLIClassifier()])
@@ -43,7 +44,10 @@ def data(shots=4, classes=6, **sizes):
 def test_the_head_is_what_the_method_makes_of_the_same_task(text_share, distinctive, shots):
     task = make_task(shots, 0)
     X, y, new, given = data(shots)
-    model = fit(X, y, **given, text_share=text_share, distinctive=distinctive, penalty=0.7, temperature=0.4, top_k=2)
+    model = fit(
+        X, y, **given, text_share=text_share, distinctive=distinctive, penalty=0.7, temperature=0.4, top_k=2,
+        network="convex",
+    )  # fmt: skip
     vectors = concept_vectors("visual", task.concept_features, task.train.features, 2, 0, text_share)
     r = representation.build("space", vectors, task, distinctive=distinctive)
     head = concept_inference.build(
@@ -58,7 +62,7 @@ def test_the_head_is_what_the_method_makes_of_the_same_task(text_share, distinct
 
 @pytest.mark.parametrize("seed, network", [(1, "convex"), (2, "convex"), (2, "sparse")])
 def test_a_run_of_the_trainer_on_the_same_images_gives_the_same(tmp_path, seed, network):
-    cfg = {"convex": "vit_b16", "sparse": "vit_b16_sparse"}[network]
+    cfg = {"convex": "vit_b16_dense", "sparse": "vit_b16"}[network]
     trainer = build(*bundle_args(bundle_file(tmp_path, val=0), tmp_path / "out", "SEED", seed, cfg=cfg))
     with contextlib.redirect_stdout(io.StringIO()):
         trainer.train()
@@ -101,7 +105,7 @@ def test_without_texts_it_is_logistic_regression_on_centred_rows(classes, ratio)
 @pytest.mark.parametrize("kept", [("class_texts",), ("concepts", "concept_features")])
 def test_either_texts_or_concepts_alone(kept, tmp_path):
     X, y, new, given = data()
-    model = fit(X, y, **{name: given[name] for name in kept})
+    model = fit(X, y, **{name: given[name] for name in kept}, network="convex")
     task, texts = make_task(4, 0), kept == ("class_texts",)
     vectors = concept_vectors(
         "none" if texts else "visual", task.concept_features, task.train.features, 3, 0, 1.0
@@ -165,9 +169,9 @@ def test_probabilities_are_calibrated_and_the_folds_follow_random_state():
     logits = model.decision_function(new) / model.temperature_
     expected = np.exp(logits - logits.max(1, keepdims=True))
     assert np.allclose(model.predict_proba(new), expected / expected.sum(1, keepdims=True))
-    again, other = fit(X, y, **given, random_state=0), fit(X, y, **given, random_state=3)
+    again, others = fit(X, y, **given, random_state=0), [fit(X, y, **given, random_state=k) for k in (3, 4)]
     assert (again.predict_proba(new) == model.predict_proba(new)).all()
-    assert other.temperature_ != model.temperature_
+    assert {other.temperature_ for other in others} != {model.temperature_}
     by_state = [fit(X, y, **given, random_state=np.random.RandomState(5)).temperature_ for _ in range(2)]
     assert by_state[0] == by_state[1]
 
@@ -176,7 +180,7 @@ def test_zero_shot_is_chosen_where_labels_are_noise():
     X, y, new, given = data(4)
     y = np.random.default_rng(0).permutation(y)
     aligned = given["class_texts"]
-    model = fit(X, y, **given | {"logit_scale": 1e-3})
+    model = fit(X, y, **given | {"logit_scale": 1e-3}, network="convex")
     assert model.alpha_ == 0.0
     assert (model.predict(new) == model.classes_[(new @ aligned.T).argmax(1)]).all()
 
@@ -220,7 +224,7 @@ def test_saved_and_loaded(tmp_path):
 
 def test_reasons_add_up_and_classes_are_marked_by_their_mean_image():
     X, y, new, given = data()
-    model = fit(X, y, **given)
+    model = fit(X, y, **given, network="convex")
     for row, reason in enumerate(model.explain(new[:5])):
         parts = reason.zero_shot + reason.class_texts + reason.constant + reason.others
         assert parts + sum(c.part for c in reason.concepts) == pytest.approx(reason.total, abs=1e-6)
@@ -239,9 +243,22 @@ def test_concepts_that_name_a_class_are_left_out():
     X, y, new, given = data()
     names = ("Class_3", *given["concepts"])
     rows = np.concatenate([unit_rows(1, 32, seed=9).numpy(), given["concept_features"]])
-    model = fit(X, y, **given | {"concepts": names, "concept_features": rows})
-    assert model.classifier_.concepts.names == given["concepts"]
-    assert (model.predict_proba(new) == fit(X, y, **given).predict_proba(new)).all()
+    for network in ("convex", None):
+        model = fit(X, y, **given | {"concepts": names, "concept_features": rows}, network=network)
+        assert (model.predict_proba(new) == fit(X, y, **given, network=network).predict_proba(new)).all()
+        assert "Class_3" not in model.classifier_.concepts.names
+        assert network is None or model.classifier_.concepts.names == given["concepts"]
+
+
+def test_concepts_decide_where_there_are_some():
+    X, y, new, given = data()
+    few, texts = fit(X, y, **given), fit(X, y, class_texts=given["class_texts"])
+    assert (few.predict_proba(new) == fit(X, y, **given, network="sparse").predict_proba(new)).all()
+    assert isinstance(few.classifier_.head.network, SparseLinear)
+    dense = fit(X, y, class_texts=given["class_texts"], network="convex")
+    assert (texts.predict_proba(new) == dense.predict_proba(new)).all()
+    with pytest.raises(CcliError, match="network sparse needs concepts"):
+        fit(X, y, class_texts=given["class_texts"], network="sparse")
 
 
 def test_a_class_of_one_image_and_rows_of_zeros():

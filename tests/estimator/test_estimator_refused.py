@@ -36,7 +36,7 @@ def data():
         ({"text_share": 1.5}, "text_share must be a number from 0 to 1, got 1.5"),
         ({"top_k": 0}, "top_k must be an integer >= 1, got 0"),
         ({"crops": 2.5}, "crops must be an integer >= 0, got 2.5"),
-        ({"network": "mlp"}, "network must be one of convex, sparse, got 'mlp'"),
+        ({"network": "mlp"}, "network must be one of sparse, convex, got 'mlp'"),
         ({"network": "sparse"}, "network sparse needs concepts; give concepts and concept_features, or a backbone"),
         ({"concepts_per_class": 0}, "concepts_per_class must be an integer >= 1, got 0"),
         ({"backbone": 7}, "backbone must be the name or place .* got 7"),

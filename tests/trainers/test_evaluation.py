@@ -36,7 +36,7 @@ def by_hand(folder, features):
     parts = z.split(state["representation.widths"].tolist(), dim=1)
     z = torch.cat([F.normalize(part, dim=1) for part in parts], dim=1) / len(parts) ** 0.5
     zero_shot = state["zero_shot_scale"] * features @ state["text_features"].T
-    return zero_shot + state["alpha"] * z @ state["network.weight"].T
+    return zero_shot + state["alpha"] * z @ state["network.concepts"].T @ state["network.weight"].T
 
 
 def test_the_record_of_an_evaluation(place, tmp_path):

@@ -13,13 +13,9 @@ from ccli.results.records import read_record
 BOTTLENECK = ("TRAINER.CCLI.CLASS_NAMES", "False", "TRAINER.CCLI.REPRESENTATION", "cosine")
 
 
-def sparse_args(bundle, out, *opts, **more):
-    return bundle_args(bundle, out, *opts, cfg="rn50_sparse", **more)
-
-
 @pytest.mark.parametrize("val, how", [(4, "validation"), (0, "cross-validation")])
 def test_everything_is_chosen_on_held_out_images(val, how, tmp_path):
-    made = build(*sparse_args(bundle_file(tmp_path, val=val), tmp_path / "run"))
+    made = build(*bundle_args(bundle_file(tmp_path, val=val), tmp_path / "run"))
     made.train()
     record = read_record(tmp_path / "run")
     assert record["selected_by"] == how
@@ -32,7 +28,7 @@ def test_everything_is_chosen_on_held_out_images(val, how, tmp_path):
 
 
 def test_at_one_shot_without_validation_images_the_constants_stay(tmp_path):
-    run_here(*sparse_args(bundle_file(tmp_path, val=0), tmp_path / "run", shots=1))
+    run_here(*bundle_args(bundle_file(tmp_path, val=0), tmp_path / "run", shots=1))
     record = read_record(tmp_path / "run")
     assert record["selected_by"] == "default"
     expected = {"text_share": 0.67, "penalty": 0.3, "concepts_per_class": 5, "alpha": 1.0}
@@ -41,7 +37,7 @@ def test_at_one_shot_without_validation_images_the_constants_stay(tmp_path):
 
 @pytest.mark.parametrize("options", [(), BOTTLENECK], ids=["with class names", "bottleneck"])
 def test_the_classifier_comes_back_and_its_reasons_add_up(options, tmp_path):
-    made = build(*sparse_args(bundle_file(tmp_path), tmp_path / "run", *options))
+    made = build(*bundle_args(bundle_file(tmp_path), tmp_path / "run", *options))
     made.train()
     run, test = load_run(tmp_path / "run"), made.task.test.features
     assert torch.allclose(run.logits(test), made.head(test).detach(), atol=1e-5)
@@ -58,8 +54,8 @@ def test_the_classifier_comes_back_and_its_reasons_add_up(options, tmp_path):
 
 def test_the_run_is_evaluated_again_and_elsewhere(tmp_path):
     bundle, other = bundle_file(tmp_path), bundle_file(tmp_path, "other.npz", pool=6)
-    run_here(*sparse_args(bundle, tmp_path / "run"))
-    run_here("--eval-only", "--model-dir", tmp_path / "run", *sparse_args(other, tmp_path / "eval"))
+    run_here(*bundle_args(bundle, tmp_path / "run"))
+    run_here("--eval-only", "--model-dir", tmp_path / "run", *bundle_args(other, tmp_path / "eval"))
     record = read_record(tmp_path / "eval")
     run = load_run(tmp_path / "run")
     test = read_bundle(other).test
@@ -70,11 +66,11 @@ def test_the_run_is_evaluated_again_and_elsewhere(tmp_path):
 def test_the_same_seed_gives_the_same_bits(tmp_path):
     bundle = bundle_file(tmp_path)
     for name in ("a", "b"):
-        run_here(*sparse_args(bundle, tmp_path / name))
+        run_here(*bundle_args(bundle, tmp_path / name))
     heads = [load_run(tmp_path / name).head.state_dict() for name in ("a", "b")]
     assert all(torch.equal(heads[0][key], heads[1][key]) for key in heads[0])
 
 
 def test_a_bottleneck_without_its_representation_is_refused(tmp_path):
     with pytest.raises(CcliError, match=r"TRAINER\.CCLI\.REPRESENTATION of a sparse network must be cosine"):
-        build(*sparse_args(bundle_file(tmp_path), tmp_path / "run", *BOTTLENECK[:2]))
+        build(*bundle_args(bundle_file(tmp_path), tmp_path / "run", *BOTTLENECK[:2]))
