@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from benchmarks.console import script, write_table
 from ccli.concepts.representation import centred_rows
 from ccli.features.task import FewShotTask
-from ccli.methods.sparse_inference import fit_weights, sparse_path
+from ccli.methods.sparse_inference import fit_weights, refit, sparse_path
 from experiments.concepts_per_class import BOTTLENECK, SHARES, best, candidates_of
 from experiments.curves import Rows, accuracy, cells, curve_table, of_cells
 
@@ -99,6 +99,7 @@ def splice(task: FewShotTask, most: int) -> Iterator[float]:
     for network in sparse_path(
         torch.zeros(len(x), task.num_classes), codes, task.train.labels, every, torch.arange(len(c)), PENALTY, most
     ):  # fmt: skip
+        network = refit(network, torch.zeros(len(x), task.num_classes), codes, task.train.labels)
         yield accuracy(network(of_test), task.test.labels)
 
 

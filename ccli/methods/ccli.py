@@ -24,7 +24,7 @@ from ccli.features.task import FewShotTask, Split
 from ccli.fitting import selection
 from ccli.methods import concept_inference
 from ccli.methods.concept_inference import ConceptInference
-from ccli.methods.sparse_inference import SparseLinear, sparse_path
+from ccli.methods.sparse_inference import SparseLinear, refit, sparse_path
 
 NETWORKS = ("mlp", "convex", "sparse")
 CRITERIA = ("accuracy", "likelihood")
@@ -112,7 +112,9 @@ def build(task: FewShotTask, settings: CcliSettings, seed: int) -> ConceptInfere
     s = settings
     if s.network == "sparse":
         parts = SparseParts(task, s, seed)
-        return list(parts.path(parts.candidates(s.text_share), s.penalty))[-1]
+        *_, head = parts.path(parts.candidates(s.text_share), s.penalty)
+        head.network = refit(head.network, parts.offset, parts.images, task.train.labels)
+        return head
     r = _represented(task, s, seed)
     penalty, temperature = float(s.penalty), float(s.temperature)  # NumPy's numbers are not torch's
     return concept_inference.build(r, task, s.network, s.hidden, penalty, temperature, s.alpha, seed)
@@ -158,7 +160,7 @@ class SparseParts:
                     yield (share, penalty, m), head
 
     def path(self, found: candidates.Candidates, penalty: float) -> Iterator[ConceptInference]:
-        """Fitted heads with 1, 2, ... `concepts_per_class` concepts per class, of these candidates."""
+        """Heads with 1, 2, ... `concepts_per_class` concepts per class, of these candidates (see `sparse_path`)."""
         places = self.space(found.vectors + self.space.mean)  # a centred concept
         most, task = self.settings.concepts_per_class, self.task
         networks = sparse_path(

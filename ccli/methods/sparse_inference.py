@@ -61,8 +61,8 @@ def sparse_path(
 ) -> Iterator[SparseLinear]:  # fmt: skip
     """Networks with 1, 2, ... `most` concepts per class, each fitted; fewer where candidates run out.
 
-    The last has the weights of the convex problem. Those before it stop after ROUGH steps, close to theirs: they serve
-    to choose the next concept, and to compare numbers of concepts.
+    Fits stop after ROUGH steps, close to the weights of the convex problem: they serve to choose the next concept, and
+    to compare networks. `refit` goes on to the end.
 
     Args:
         offset: zero-shot logits of the J training images [J, N], which the network's are added to.
@@ -83,15 +83,14 @@ def sparse_path(
     columns: list[torch.Tensor] = []  # per round, the candidate of each class [N]
     values: list[torch.Tensor] = []  # per round, its similarities [J, N]
     weight, logits = z.new_zeros(0, classes), offset
-    rounds = min(most, groups)
     squares = list(_squares(z, concepts)) if len(z) * len(concepts) <= KEPT else None
-    for k in range(1, rounds + 1):
+    for _ in range(min(most, groups)):
         column = _best(logits, z, labels, concepts, squares or _squares(z, concepts), names, taken, penalty)
         taken[torch.arange(classes), names[column]] = True
         columns.append(column)
         values.append(z @ concepts[column].T)
         weight = torch.cat([weight, weight.new_zeros(1, classes)])
-        weight, logits = fit_weights(offset, values, labels, weight, penalty, exact=k == rounds)
+        weight, logits = fit_weights(offset, values, labels, weight, penalty, exact=False)
         yield _network(concepts, torch.stack(columns, 1), weight.T, penalty)
 
 
@@ -161,7 +160,7 @@ def _logits(zero_shot: torch.Tensor, values: Sequence[torch.Tensor], weight: tor
 
 
 def refit(network: SparseLinear, offset: torch.Tensor, z: torch.Tensor, labels: torch.Tensor) -> SparseLinear:
-    """The network with the weights that are not 0 fitted anew, by its own penalty, in float64.
+    """The network with the weights that are not 0 fitted by its own penalty to the end, in float64.
 
     Args:
         offset, z, labels: of the training images, as `sparse_path` takes them.

@@ -14,7 +14,7 @@ from ccli.errors import SettingError
 from ccli.fitting import selection
 from ccli.methods import concept_inference
 from ccli.methods.ccli import CcliSettings, SparseParts, build, chosen, describe, sparse_scores
-from ccli.methods.sparse_inference import SparseLinear, fit_weights, sparse_path
+from ccli.methods.sparse_inference import SparseLinear, fit_weights, refit, sparse_path
 
 SPARSE = CcliSettings(representation="space", distinctive=1.0, network="sparse", temperature=0.5, text_share=0.5)
 BOTTLENECK = CcliSettings(representation="cosine", network="sparse", class_names=False, penalty=0.03)
@@ -55,6 +55,7 @@ def test_the_weights_are_those_of_an_independent_solver():
 def test_with_every_concept_it_is_a_ridge_regression_as_scikit_learn_fits_it():
     _, z, labels, concepts, names = problem()
     *_, last = sparse_path(torch.zeros(len(z), 4), z, labels, concepts, names, 0.5, 7)
+    last = refit(last, torch.zeros(len(z), 4), z, labels)
     saga = LogisticRegression(C=2.0, fit_intercept=False, solver="saga", tol=1e-9, max_iter=100_000)
     saga.fit(last.similarities(z).double().numpy(), labels.numpy())
     assert (last.weight != 0).all()
