@@ -105,6 +105,14 @@ def test_the_other_commands_work_on_an_edit_and_answer_as_without(made, capsys, 
     assert code == 0 and out.splitlines()[:2] == [str(tmp_path / "new.onnx"), str(tmp_path / "new.features.onnx")]
 
 
+def test_a_page_is_of_the_run_and_not_of_its_edit(made, capsys, tmp_path):
+    name = names_in(load_run(made / "run"))[0]
+    called(capsys, "edit", made / "run", "--drop", name, "--to", tmp_path / "new", "--no-refit")
+    error = refused(capsys, "report", "--concepts", tmp_path / "new", "--to", tmp_path / "page.html")
+    assert "new holds an edited classifier, which was not tested; give the run that it was made from" in error
+    assert called(capsys, "explain", "--model-dir", tmp_path / "new", "--class", "tabby cat")[0] == 0
+
+
 def test_weights_stay_where_they_should_or_where_a_picture_is_gone(made, capsys, tmp_path):
     run = load_run(made / "run")
     name, gone = names_in(run)[0], Path(run.concepts.images[3])

@@ -12,7 +12,7 @@ from ccli.errors import CcliError
 from ccli.inference.explanations import Parts, strongest
 from ccli.pages.concepts.thumbnails import thumbnails
 from ccli.pages.report.sections import shots_text, value_text
-from ccli.results.records import read_record
+from ccli.results.records import RECORD, read_record
 
 MOST_CONCEPTS = 300  # the most distinctive; those that have a part in a class or an image come on top
 MANY_CLASSES = 60
@@ -32,7 +32,13 @@ def contents(folder: str | Path) -> dict[str, Any]:
     """
     from ccli import load_run
 
-    return contents_of(load_run(folder), read_record(folder), str(folder))
+    run = load_run(folder)
+    if run.edited is not None and not (Path(folder) / RECORD).exists():
+        raise CcliError(
+            f"{folder} holds an edited classifier, which was not tested; give the run that it was made from, "
+            f"or see what is left with: ccli explain --model-dir {folder} --class CLASS"
+        )
+    return contents_of(run, read_record(folder), str(folder))
 
 
 def contents_of(run: Any, record: dict[str, Any], name: str = "the run") -> dict[str, Any]:
