@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ccli import __version__
-from ccli.errors import CcliError, of_the_disk
+from ccli.errors import CcliError, of_the_disk, warnings_into
 
 COMMANDS = {
     "train": "one run: train a method on a data set, or evaluate a finished run",
@@ -76,7 +76,8 @@ def run(command: str, prog: str, argv: list[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        status = import_module(f"ccli.commands.{command}").main(sys.argv[1:] if argv is None else argv, prog)
+        with warnings_into([], sys.stderr):
+            status = import_module(f"ccli.commands.{command}").main(sys.argv[1:] if argv is None else argv, prog)
         sys.stdout.flush()
         return status
     except (CcliError, FloatingPointError) as error:

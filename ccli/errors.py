@@ -1,13 +1,46 @@
-"""The one error type that users meet."""
+"""The one error type and the one kind of warning that users meet."""
 
 import difflib
 import errno
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import TextIO
 
 
 class CcliError(Exception):
     """A problem the user can solve: one line that names the thing and the remedy."""
+
+
+class CcliWarning(UserWarning):
+    """What the user should know of their data although the work goes on: one line."""
+
+
+def warn(text: str) -> None:
+    """Warn the user; a run says it once and keeps it in its record (see `warnings_into`)."""
+    warnings.warn(text, CcliWarning, stacklevel=3)
+
+
+@contextmanager
+def warnings_into(found: list[str], file: TextIO | None = None) -> Iterator[None]:
+    """Print each CcliWarning of the block that is not in `found` as a line, and add it; other warnings pass.
+
+    Args:
+        file: where it is printed; None is stdout.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CcliWarning)
+        show = warnings.showwarning
+
+        def keep(message, category, *rest, **named) -> None:
+            if not issubclass(category, CcliWarning):
+                show(message, category, *rest, **named)
+            elif str(message) not in found:
+                found.append(str(message))
+                print(f"warning: {message}", file=file)
+
+        warnings.showwarning = keep
+        yield
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -6,7 +6,7 @@ from ccli.datasets.common.few_shot import FewShotDataset, register
 from ccli.datasets.common.folder_classes import read_classes
 from ccli.datasets.common.folder_split import split_pools
 from ccli.datasets.common.splits import Item, Pools
-from ccli.errors import CcliError, nearest
+from ccli.errors import CcliError, nearest, warn
 from ccli.features.decoding import PHOTO, shown
 from ccli.features.image_folder import PARTS, SUFFIXES, Listing, list_images, name_of, parts_of, place_of, same_pictures
 
@@ -60,16 +60,16 @@ class Folder(FewShotDataset):
         ):
             names = [f"{part}/{name}".lstrip("/") for part, found in listed.items() for name in getattr(found, kind)]
             if names:
-                print(f"{self.short_name}: left out {what}: {len(names)} ({_some(names)})")
+                warn(f"{self.short_name}: left out {what}: {len(names)} ({_some(names)})")
 
     def _say_untested(self, pools: Pools, names: list[str]) -> None:
         tested = {label for _, label, _ in pools.test}
         untested = [name for label, name in enumerate(names) if label not in tested]
         if untested and tested:
-            print(f"{self.short_name}: {len(untested)} of {len(names)} classes have no test images ({_some(untested)})")
+            warn(f"{self.short_name}: {len(untested)} of {len(names)} classes have no test images ({_some(untested)})")
 
     def _warn_of_doubles(self, folder: Path, pools: Pools, listed: dict[str, Listing]) -> None:
-        """Print a line about images that are in two parts or two classes."""
+        """Warn of images that are in two parts or two classes."""
         place = {path: (part, label) for part, pool in zip(PARTS, pools[:3]) for path, label, _ in pool}
         sizes = tuple(
             (f"{part}/{name}/{file}".lstrip("/"), size)
@@ -80,8 +80,8 @@ class Folder(FewShotDataset):
         doubles = [alike for alike in same_pictures(folder, sizes) if len({place[path] for path in alike}) > 1]
         if doubles:
             pairs = [f"{shown(alike[0])} = {shown(alike[1])}" for alike in doubles]
-            print(
-                f"{self.short_name}: warning: images in more than one part or class spoil the test: {len(doubles)} "
+            warn(
+                f"{self.short_name}: images in more than one part or class spoil the test: {len(doubles)} "
                 f"({_some(pairs)}); keep one of each"
             )
 

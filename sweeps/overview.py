@@ -10,7 +10,7 @@ from typing import TextIO
 from dassl.engine import TRAINER_REGISTRY
 from tqdm import tqdm
 
-from ccli.errors import CcliError
+from ccli.errors import CcliError, warn
 from ccli.results.identity import State, folder_state
 from ccli.results.records import FAILURE, read_record
 from ccli.results.table_formats import render
@@ -134,7 +134,10 @@ def carry_out(
         for ended in all_ended:
             outcomes += ended
             for one in ended:
-                how = one.error or f"{read_record(one.folder)['accuracy']:.2f} % ({one.seconds:.2f} s)"
+                record = {} if one.error else read_record(one.folder)
+                how = one.error or f"{record['accuracy']:.2f} % ({one.seconds:.2f} s)"
+                for text in record.get("warnings", ()):
+                    warn(text)
                 bar.write(f"{one.name}: {how}", file=sys.stderr)
             bar.update()
     return outcomes

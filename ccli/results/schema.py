@@ -74,6 +74,7 @@ class Record(Struct, kw_only=True):
     trained_on: Text | UnsetType = UNSET  # of an evaluation on another data set than the run's: the run's
     # of image files: changes when one of them is another file, by name, size or time of change
     images: Text | UnsetType = UNSET
+    warnings: list[Text] | UnsetType = UNSET  # what the user should know of the data, such as files that were left out
 
     def contradiction(self) -> str:
         """Where two fields contradict each other, "" where none do."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ccli.datasets.common.splits import NOT_SUCH_JSON, Item
-from ccli.errors import CcliError, check_choice, in_one_line, os_errors
+from ccli.errors import CcliError, check_choice, in_one_line, os_errors, warn
 
 MAX_VAL_SHOTS = 4
 SUBSAMPLES = ("all", "base", "new")
@@ -45,7 +45,7 @@ def draw_train_val(
     counts = Counter(train)
     few = sum(count < shots for count in counts.values())
     if few:
-        print(f"{name}: {few} of {len(counts)} classes have fewer than {shots} training images; all they have are used")
+        warn(f"{name}: {few} of {len(counts)} classes have fewer than {shots} training images; all they have are used")
     return picked, draw(val, min(shots, MAX_VAL_SHOTS) if shots >= 1 else shots, rng)
 
 

@@ -9,7 +9,7 @@ from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 
 from ccli.datasets.common.draw import draw_train_val, read_picks, subsample
 from ccli.datasets.common.splits import Item, Pools, check_labels, read_split
-from ccli.errors import CcliError, in_one_line
+from ccli.errors import CcliError, in_one_line, warn
 from ccli.features.decoding import BENCHMARK
 
 register = DATASET_REGISTRY.register()  # a decorator: cfg.DATASET.NAME is the name of the class
@@ -121,11 +121,11 @@ class FewShotDataset(DatasetBase):
             )
 
     def compare_sizes(self, pools: Pools, folder: Path) -> None:
-        """Print a line if the number of listed images is not the published one."""
+        """Warn if the number of listed images is not the published one."""
         here = tuple(len(part) for part in pools[:3])
         if self.published and here != self.published[1:4]:
             told = [" / ".join(f"{n:,}" for n in sizes) for sizes in (here, self.published[1:4])]
-            print(
+            warn(
                 f"{self.short_name}: {told[0]} images to train, validate and test, {told[1]} are published: results "
                 f"on it are not comparable with others; {self.repair(folder.parent)}"
             )

@@ -10,6 +10,7 @@ from picture_folders import args, draw, fill, load, paths, refusal
 from PIL import Image
 
 from ccli.datasets.folder import Folder
+from ccli.errors import CcliWarning
 from ccli.features.decoding import open_image
 from ccli.results.records import read_record
 from ccli.trainers.common.feature_source import ImageSource
@@ -40,12 +41,11 @@ def test_train_val_and_test_folders(split_folder, capsys):
     assert paths(rooted.train_x, split_folder) == paths(data.train_x, split_folder)
 
 
-def test_the_base_classes_draw(split_folder, capsys):
+def test_the_base_classes_draw(split_folder):
     seeds = {tuple(paths(_seeded(split_folder, seed).train_x, split_folder)) for seed in range(1, 9)}
     assert len(seeds) > 3 and all(Counter(Path(p).parts[1] for p in s) == {"cat": 2, "dog": 2} for s in seeds)
-    capsys.readouterr()
-    assert len(load(split_folder, shots=4).train_x) == 7
-    assert "pets: 1 of 2 classes have fewer than 4 training images" in capsys.readouterr().out
+    with pytest.warns(CcliWarning, match="^pets: 1 of 2 classes have fewer than 4 training images"):
+        assert len(load(split_folder, shots=4).train_x) == 7
     new = load(split_folder, SUBSAMPLE_CLASSES="new")
     assert (new.class_ids, new.short_name, len(new.train_x)) == (["dog"], "pets (new)", 4)
     picks = split_folder.parent / "picks.json"
@@ -93,11 +93,11 @@ def test_a_class_is_split_without_regard_to_the_others(flat_folder):
     assert {p for p in paths(load(flat_folder).test, flat_folder) if not p.startswith("aaa")} == before
 
 
-def test_a_class_with_one_image_has_it_in_train(tmp_path, capsys):
-    data = load(fill(tmp_path / "few", a=1, b=2, c=4))
+def test_a_class_with_one_image_has_it_in_train(tmp_path):
+    with pytest.warns(CcliWarning, match=r"^few: 1 of 3 classes have no test images \(a\)"):
+        data = load(fill(tmp_path / "few", a=1, b=2, c=4))
     assert Counter(item.label for item in data.train_x) == {0: 1, 1: 1, 2: 3}
     assert Counter(item.label for item in data.test) == {1: 1, 2: 1}
-    assert "few: 1 of 3 classes have no test images (a)" in capsys.readouterr().out
     assert "has one image, which leaves none for the test" in refusal(fill(tmp_path / "fewer", a=1, b=1))
 
 
@@ -124,7 +124,7 @@ def test_classes_json(flat_folder, tiny_clip_folder, tmp_path, monkeypatch):
     assert len(asked[1]) == 21 and asked[1][0] == "itap of a boots."
 
 
-def test_hidden_files_other_files_and_suffixes(tmp_path, capsys):
+def test_hidden_files_other_files_and_suffixes(tmp_path):
     folder = fill(tmp_path / "x", a=2, b=2)
     for place in (".ccli_features/deep", ".git"):
         (folder / place).mkdir(parents=True)
@@ -137,9 +137,10 @@ def test_hidden_files_other_files_and_suffixes(tmp_path, capsys):
     (folder / "readme.md").write_text("")
     for k, suffix in enumerate(("JPG", "jpeg", "webp", "gif", "bmp", "Png")):
         draw(folder / f"b/more.{suffix}", 50 + k)
-    data = load(folder)
+    with pytest.warns(CcliWarning) as said:
+        data = load(folder)
     assert len(data.train_x) + len(data.test) == 10 and data.classnames == ["a", "b"]
-    assert capsys.readouterr().out.splitlines() == [
+    assert [str(one.message) for one in said] == [
         "x: left out entries of class folders that are not images: 4 (a/deeper, b/movie.mp4, b/notes.txt, 1 more)",
         "x: left out images outside class folders: 1 (loose.png)",
     ]
@@ -162,7 +163,7 @@ def test_odd_names_work(tmp_path, tiny_clip_folder):
         assert record["dataset"] == folder.name
 
 
-def test_the_same_picture_in_two_places_is_warned_of(split_folder, tmp_path, capsys):
+def test_the_same_picture_in_two_places_is_warned_of(split_folder, tmp_path):
     copies = {
         "train/cat/0.png": "test/cat/9.png",
         "train/cat/1.png": "train/dog/9.png",
@@ -171,15 +172,16 @@ def test_the_same_picture_in_two_places_is_warned_of(split_folder, tmp_path, cap
     for source, target in copies.items():
         (split_folder / target).write_bytes((split_folder / source).read_bytes())
     (split_folder / "train/dog/8.png").write_bytes((split_folder / "train/dog/3.png").read_bytes())  # of one class
-    load(split_folder)
-    assert capsys.readouterr().out.splitlines() == [
-        "pets: warning: images in more than one part or class spoil the test: 3 (train/cat/0.png = test/cat/9.png, "
+    with pytest.warns(CcliWarning) as said:
+        load(split_folder)
+    assert [str(one.message) for one in said] == [
+        "pets: images in more than one part or class spoil the test: 3 (train/cat/0.png = test/cat/9.png, "
         "train/cat/1.png = train/dog/9.png, train/dog/0.png = val/dog/9.png); keep one of each"
     ]
     flat = fill(tmp_path / "flat", a=2, b=2)
     (flat / "a/1.png").write_bytes((flat / "a/0.png").read_bytes())  # one of them is to be tested on
-    load(flat)
-    assert "or class spoil the test: 1 (a/0.png = a/1.png)" in capsys.readouterr().out
+    with pytest.warns(CcliWarning, match=r"or class spoil the test: 1 \(a/0.png = a/1.png\)"):
+        load(flat)
 
 
 def test_only_files_of_one_size_are_read(split_folder, monkeypatch):

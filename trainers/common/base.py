@@ -11,7 +11,7 @@ from dassl.metrics import compute_accuracy
 
 from ccli.concepts.gallery import Concepts
 from ccli.concepts.vocabulary import Vocabulary
-from ccli.errors import CcliError, in_one_line
+from ccli.errors import CcliError, in_one_line, warnings_into
 from ccli.features.task import FewShotTask, Split
 from ccli.files.atomic import alone, remove_leftovers
 from ccli.fitting import selection
@@ -86,8 +86,10 @@ class FeatureTrainer(EvaluatingTrainer):
 
     def build_data_loader(self) -> None:
         self.seconds: dict[str, float] = {}
-        dataset = build_dataset(self.cfg)
-        self.source = feature_source(self.cfg, dataset, self.device)
+        self.warnings: list[str] = []  # for the record
+        with warnings_into(self.warnings):
+            dataset = build_dataset(self.cfg)
+            self.source = feature_source(self.cfg, dataset, self.device)
         with self._clock("encode"):
             self._test = self.source.test()
             self._val = self.source.val() if self.method.uses_shots else None
@@ -140,7 +142,7 @@ class FeatureTrainer(EvaluatingTrainer):
 
     def _set_up(self) -> None:
         check_trainable(self.cfg.DATASET.NAME, self.dm.dataset, self)
-        with self._clock("encode"):
+        with self._clock("encode"), warnings_into(self.warnings):
             self.task = self.make_task()
         self.train_loader_x = self.dm.train_loader_x = self._loader(self.task.train, train=True)
         with self._clock("fit"):

@@ -160,6 +160,7 @@ def _tested(trainer, images: str) -> dict:
         "seconds": {k: round(v, 3) for k, v in trainer.seconds.items()},
         "versions": versions() | _ran_on(trainer.device), "config": plain_config(trainer.cfg),
         **({"images": images} if images else {}),
+        **({"warnings": trainer.warnings} if trainer.warnings else {}),
     }  # fmt: skip
 
 

@@ -63,8 +63,8 @@ def contents_of(run: Any, record: dict[str, Any], name: str = "the run") -> dict
     images, notes = _images(run, examples, concepts, classes)
     return {
         "title": f"What a run of CCLI saw in {record['dataset']}", "overview": _overview(run, record),
-        "notes": [*_left_out(run, kept), *notes], "many": many, "sparse": run.sparse, "kinds": kinds,
-        "images": images, "concepts": concepts, "classes": classes, "examples": examples,
+        "notes": [*record.get("warnings", ()), *_left_out(run, kept), *notes], "many": many, "sparse": run.sparse,
+        "kinds": kinds, "images": images, "concepts": concepts, "classes": classes, "examples": examples,
     }  # fmt: skip
 
 

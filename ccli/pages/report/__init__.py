@@ -40,6 +40,7 @@ def render_page(
     return render(
         FOLDER, data, (FOLDER / "page.css",), (FOLDER / "page.js",),
         title=f"Report on {len(records)} run{'' if len(records) == 1 else 's'}", problems=problems,
+        warnings=sorted({text for record in records for text in record.get("warnings", ())}),
         overview=sections.overview(records), tables=tables, notes=notes,
         tests=[sections.paired_grid(tests)] if tests else [], tests_note=PAIRED_NOTE,
         curves=[inline_svg(plot, _spoken(plot)) for plot in plots if plot.stem != "time"],
