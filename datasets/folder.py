@@ -8,7 +8,17 @@ from ccli.datasets.common.folder_split import split_pools
 from ccli.datasets.common.splits import Item, Pools
 from ccli.errors import CcliError, nearest, warn
 from ccli.features.decoding import PHOTO, shown
-from ccli.features.image_folder import PARTS, SUFFIXES, Listing, list_images, name_of, parts_of, place_of, same_pictures
+from ccli.features.image_folder import (
+    PARTS,
+    SUFFIXES,
+    Listing,
+    list_images,
+    name_of,
+    others_of,
+    parts_of,
+    place_of,
+    same_pictures,
+)  # fmt: skip
 
 NAMED = 3  # of many, so many are named
 
@@ -38,27 +48,33 @@ class Folder(FewShotDataset):
         self.short_name = name_of(folder)
         if not folder.is_dir():
             raise CcliError(f"no folder {shown(folder)}; give the path of one with a folder of images per class")
-        listed = {part: list_images(folder / part) for part in parts_of(folder)}
-        _check_parts(folder, listed)
-        self._say_left_out(listed)
-        train = listed.get("train") or listed[""]
-        classes = list(train.images)
+        parts = parts_of(folder)
+        listed = {name: list_images(folder / name) for name in parts.values()}
+        self.test_only = cfg.DATASET.TEST_SHARE == 1
+        _check_parts(folder, parts, listed, self.test_only)
+        self._say_left_out(listed, others_of(folder, parts))
+        classes = list(listed[parts.get("train", next(iter(parts.values())))].images)
         names, self.templates = read_classes(folder, classes)
-        if "" in listed:
-            node = cfg.DATASET
-            found = split_pools(folder, train.images, names, node.SPLIT_SEED, node.TEST_SHARE)
+        if "" not in parts:
+            found = Pools(*(_items(parts.get(part), listed, classes, names) for part in PARTS))
+        elif self.test_only:
+            found = Pools([], [], _items("", listed, classes, names))
         else:
-            found = Pools(*(_items(part, listed, classes, names) for part in PARTS))
+            node = cfg.DATASET
+            found = split_pools(folder, listed[""].images, names, node.SPLIT_SEED, node.TEST_SHARE)
         self._say_untested(found, names)
         self._warn_of_doubles(folder, found, listed)
         return folder, found._replace(class_ids=classes)
 
-    def _say_left_out(self, listed: dict[str, Listing]) -> None:
-        for kind, what in (
-            ("others", "entries of class folders that are not images"),
-            ("loose", "images outside class folders"),
-        ):
-            names = [f"{part}/{name}".lstrip("/") for part, found in listed.items() for name in getattr(found, kind)]
+    def _say_left_out(self, listed: dict[str, Listing], others: list[str]) -> None:
+        found = {
+            what: [f"{part}/{name}".lstrip("/") for part, one in listed.items() for name in getattr(one, kind)]
+            for kind, what in (
+                ("others", "entries of class folders that are not images"),
+                ("loose", "images outside class folders"),
+            )
+        }
+        for what, names in (found | {f"folders beside {', '.join(listed)}": others}).items():
             if names:
                 warn(f"{self.short_name}: left out {what}: {len(names)} ({_some(names)})")
 
@@ -86,15 +102,20 @@ class Folder(FewShotDataset):
             )
 
 
-def _check_parts(folder: Path, listed: dict[str, Listing]) -> None:
+def _check_parts(folder: Path, parts: dict[str, str], listed: dict[str, Listing], test_only: bool) -> None:
     """Raise CcliError for the first problem of the layout."""
-    if "train" in listed and "test" not in listed:
-        hint = "; if train is a class, rename its folder" if listed["train"].loose else ""
+    if "train" in parts and "test" not in parts:
+        hint = f"; if {parts['train']} is a class, rename its folder" if listed[parts["train"]].loose else ""
         raise CcliError(
             f"{shown(folder)} has a train folder and no test folder: add test/CLASS with images to test on, or put the "
             f"class folders into {shown(folder)} itself to keep a part of each for the test{hint}"
         )
-    first = next(part for part in ("train", "") if part in listed)
+    if not test_only and not parts.keys() & {"train", ""}:
+        raise CcliError(
+            f"{shown(folder)} has no train folder: add train/CLASS with images to learn from, or test a finished run "
+            "on it (--eval-only)"
+        )
+    first = parts.get("train", next(iter(parts.values())))
     classes = list(listed[first].images)
     if not classes:
         raise CcliError(f"no class folders in {shown(folder / first)}: put the images of each class into a folder")
@@ -103,8 +124,8 @@ def _check_parts(folder: Path, listed: dict[str, Listing]) -> None:
         unknown = next((name for name in found.images if name not in classes), None)
         if unknown is not None:
             raise CcliError(
-                f"class folder {shown(folder / part / unknown)} has no counterpart in train; add its training images, "
-                f"or move it away.{nearest(unknown, classes)}"
+                f"class folder {shown(folder / part / unknown)} has no counterpart in {first}; add its training "
+                f"images, or move it away.{nearest(unknown, classes)}"
             )
         if not found.images:
             raise CcliError(f"no class folders in {shown(folder / part)}: add some, or remove it")
@@ -129,10 +150,11 @@ def _check_class_folders(place: Path, found: Listing) -> None:
             )
 
 
-def _items(part: str, listed: dict[str, Listing], classes: list[str], names: list[str]) -> list[Item]:
+def _items(part: str | None, listed: dict[str, Listing], classes: list[str], names: list[str]) -> list[Item]:
+    """The images in the folder of a part; none where it has no folder."""
     images = listed[part].images if part in listed else {}
     return [
-        (f"{part}/{name}/{file}", label, names[label])
+        (f"{part}/{name}/{file}".lstrip("/"), label, names[label])
         for label, name in enumerate(classes)
         for file in images.get(name, ())
     ]

@@ -39,8 +39,11 @@ def setup_cfg(args: argparse.Namespace):
     cfg.SEED = args.seed
     merge_pairs(cfg, pairs + args.opts)
     from ccli.trainers.common.checks import refuse_odd
+    from ccli.trainers.common.options import test_all_of_another_folder
 
     refuse_odd(cfg)
+    if args.eval_only and "DATASET.TEST_SHARE" not in args.opts:
+        test_all_of_another_folder(cfg, args.model_dir)
     if "USE_CUDA" in args.opts and cfg.USE_CUDA:
         import torch
 

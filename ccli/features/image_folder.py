@@ -1,6 +1,7 @@
 """A folder of somebody's own pictures, one folder per class: its images, its fingerprint, and its duplicates.
 
-Two layouts: ROOT/train/CLASS, ROOT/test/CLASS and perhaps ROOT/val/CLASS, or ROOT/CLASS alone.
+Two layouts: ROOT/train/CLASS, ROOT/test/CLASS and perhaps ROOT/val/CLASS, or ROOT/CLASS alone. To be tested, and not
+trained on, ROOT/test/CLASS alone will do.
 """
 
 import hashlib
@@ -9,11 +10,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ccli.errors import os_errors
+from ccli.errors import CcliError, os_errors
 from ccli.features.decoding import digest, shown
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
-PARTS = ("train", "val", "test")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm",
+    ".pbm", ".pnm", ".tga", ".ico",
+)  # fmt: skip
+PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 CLASSES = "classes.json"  # what the classes are called, and how a sentence speaks of them
 
 
@@ -35,9 +39,38 @@ def name_of(folder: Path) -> str:
     return folder.name or "folder"
 
 
-def parts_of(folder: Path) -> list[str]:
-    """The folders that hold class folders: those of train, val and test that exist, or [""] for `folder` itself."""
-    return [part for part in PARTS if (folder / part).is_dir()] if (folder / "train").is_dir() else [""]
+def parts_of(folder: Path) -> dict[str, str]:
+    """The folders that hold class folders: part -> its folder's name, or {"": ""} for `folder` itself.
+
+    Parts are called by any name in PARTS, in any case. Without a train folder they are parts where there are no other
+    folders, and they hold folders and no pictures.
+
+    Raises:
+        CcliError: two folders are for one part.
+    """
+    part_of = {name: part for part, names in PARTS.items() for name in names}
+    folders = [entry.name for entry in _entries(folder)[0]]
+    found: dict[str, str] = {}
+    for name in folders:
+        part = part_of.get(name.lower())
+        if part in found:
+            both = f"{shown(folder / found[part])} and {shown(folder / name)}"
+            raise CcliError(f"{both} are both for {part}; put their class folders into one of them")
+        if part:
+            found[part] = name
+    if "train" in found or (found and len(found) == len(folders) and all(_holds_folders(folder / n) for n in folders)):
+        return {part: found[part] for part in PARTS if part in found}
+    return {"": ""}
+
+
+def others_of(folder: Path, parts: dict[str, str]) -> list[str]:
+    """Folders beside those of the parts."""
+    return [entry.name for entry in _entries(folder)[0] if parts != {"": ""} and entry.name not in parts.values()]
+
+
+def _holds_folders(folder: Path) -> bool:
+    folders, files = _entries(folder)
+    return bool(folders) and not any(map(_is_image, files))
 
 
 def list_images(folder: Path) -> Listing:
@@ -70,7 +103,7 @@ def stamp(folder: Path) -> str:
     if not folder.is_dir():
         return name_of(folder)
     sizes = []
-    for part in parts_of(folder):
+    for part in parts_of(folder).values():
         for name, files in list_images(folder / part).images.items():
             sizes += [(os.path.join(part, name, file), size) for file, size in files.items()]
     lines = "".join(f"{path}\0{size}\n" for path, size in sorted(sizes))

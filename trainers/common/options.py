@@ -9,6 +9,8 @@ from dassl.data.datasets import DATASET_REGISTRY
 
 from ccli.clip.weights import local_files
 from ccli.features.image_folder import place_of, stamp
+from ccli.results.identity import RUN
+from ccli.trainers.common.checkpoints import read_options
 
 OF_FOLDERS = ("FOLDER", "SPLIT_SEED", "TEST_SHARE")  # keys of DATASET that only Folder reads
 
@@ -41,6 +43,18 @@ def plain_config(cfg) -> dict:
     if weights:
         plain["MODEL"]["BACKBONE"]["FILES"] = " ".join(weights)
     return plain
+
+
+def test_all_of_another_folder(cfg, run: str) -> None:
+    """Set DATASET.TEST_SHARE to 1 where `run` is tested on a folder of pictures that it was not trained on.
+
+    The run need not be made yet.
+    """
+    pictures = picture_folder(cfg)
+    if pictures:
+        options = read_options(run) if (Path(run) / RUN).exists() else {}
+        if options.get("DATASET", {}).get("FOLDER") != stamp(pictures):
+            cfg.DATASET.TEST_SHARE = 1.0
 
 
 def _split_file(cfg) -> str:
