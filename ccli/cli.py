@@ -7,6 +7,8 @@ This module lies outside ccli.commands because it can be imported where only the
 installed. Then it says so in one line.
 """
 
+import codecs
+import io
 import os
 import sys
 from importlib import import_module
@@ -75,6 +77,10 @@ def run(command: str, prog: str, argv: list[str] | None = None) -> int:
     # another process wants the cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    codecs.register_error("escape", _escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="escape")
     try:
         with warnings_into([], sys.stderr):
             status = import_module(f"ccli.commands.{command}").main(sys.argv[1:] if argv is None else argv, prog)
@@ -96,6 +102,15 @@ def run(command: str, prog: str, argv: list[str] | None = None) -> int:
         return 130
     print(f"{prog}: error: {problem}", file=sys.stderr)
     return 2
+
+
+def _escape(error: UnicodeError) -> tuple[bytes, int]:
+    """What a terminal cannot print: a name's bytes that are no text as they are, other characters as escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    byte = {chr(0xDC00 + k): bytes([k]) for k in range(0x80, 0x100)}  # as os.fsdecode reads them
+    return b"".join(byte.get(one) or one.encode("ascii", "backslashreplace") for one in text), error.end
 
 
 def _not_installed(error: ModuleNotFoundError) -> str:

@@ -65,7 +65,6 @@ def load(args: argparse.Namespace) -> Any:
 
     from ccli.inference.saving import load_run
 
-    sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
     return load_run(args.model_dir, "cuda" if torch.cuda.is_available() else "cpu", args.backbone)
 
 
@@ -148,7 +147,9 @@ def write_all(run: Any, args: argparse.Namespace) -> int:
 
     table = csv.writer(sys.stdout, lineterminator="\n")
     if args.csv:
-        table.writerow(["image", "label", *(f"{x}_{k + 1}" for k in range(args.top) for x in ("label", "probability"))])
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # for programs, whatever the terminal's is
+        numbers = range(1, 1 + min(args.top, len(run.classnames)))
+        table.writerow(["image", "label", *(f"{x}_{k}" for k in numbers for x in ("label", "probability"))])
     bad, count, pictures = 0, 0, Pictures(args.images)
     hidden = True if sys.stdout.isatty() else None  # no bar where answers go to the same terminal
     paths = tqdm(pictures, unit=" pictures", disable=hidden, leave=False)

@@ -23,7 +23,7 @@ examples:
   What the labels are without two concepts that should not decide (a run with a sparse network):
     PROG --model-dir output/try holiday/ --without "brick wall" --without snowy
 
-Folders are searched for .jpg, .jpeg, .png, .webp, .gif and .bmp at any depth, without links to folders and hidden ones.
+Folders are searched for pictures in all usual formats, at any depth, without links to folders and hidden ones.
 With --json each line is an object, with --csv a row; these keep names as they are, and the plain form escapes them.
 `ccli explain --help` and `ccli export --help` say more on reasons, classes and ONNX, `ccli edit --help` on --without.
 """

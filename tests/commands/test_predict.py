@@ -14,6 +14,7 @@ from fork_server import python
 from helpers import ROOT, bundle_args, bundle_file, run_here, script
 from picture_folders import args, draw, fill
 
+from ccli import cli
 from ccli.commands import answers
 from ccli.inference.explanations import Reason, Reasons
 from ccli.inference.saving import load_run
@@ -191,6 +192,47 @@ def test_names_of_every_kind_stay_what_they_are(pictures, tmp_path, capsys):
     done = subprocess.run(command, capture_output=True, env=os.environ | {"LC_ALL": "C.UTF-8"})
     rows = list(csv.reader(io.StringIO(done.stdout.decode("utf-8", "surrogateescape"), newline="")))
     assert done.returncode == 0 and [row[0] for row in rows[1:]] == paths
+
+
+@pytest.fixture(scope="module")
+def cats(tmp_path_factory):
+    """A run whose classes have names that few code pages hold."""
+    folder = tmp_path_factory.mktemp("cats")
+    fill(folder / "shots", train__猫=3, train__café=3, test__猫=2, test__café=2)
+    run_here(*args(folder / "shots", folder / "run", "FEATURES.CROPS", 0))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words, encoding",
+    [
+        (("shots/test",), "cp1252"), (("shots/test", "--explain"), "ascii"), (("--class", "猫"), "shift_jis"),
+        (("shots/test", "--csv", "--top", "9"), "ascii"), (("shots/test", "--csv", "--top", "2"), "latin-1"),
+    ],
+)  # fmt: skip
+def test_a_terminal_that_lacks_a_character_gets_an_escape(words, encoding, cats, monkeypatch):
+    out = _printed(monkeypatch, cats, encoding, "predict", "predict.py", "--model-dir", "run", *words)
+    if "--csv" in words:  # for programs, in one encoding
+        rows = list(csv.DictReader(io.StringIO(out.decode("utf-8"))))
+        assert {row["label_1"] for row in rows} | {row["label_2"] for row in rows} == {"猫", "café"}
+        assert len(rows[0]) == 2 + 2 * 2, "no columns for more labels than there are classes"
+        assert None not in rows[0] and None not in rows[0].values()
+        return
+    for name in ("猫", "café") if "--class" not in words else ("猫",):
+        assert name.encode(encoding, "backslashreplace") in out
+
+
+def test_a_page_whose_name_an_ascii_terminal_lacks(cats, monkeypatch):
+    assert b"pag\\xe9.html" in _printed(monkeypatch, cats, "ascii", "report", "ccli report", "run", "--to", "pagé.html")
+
+
+def _printed(monkeypatch, folder, encoding: str, command: str, prog: str, *argv: str) -> bytes:
+    """What a command prints on a terminal of this encoding."""
+    with io.TextIOWrapper(io.BytesIO(), encoding) as terminal:
+        monkeypatch.setattr("sys.stdout", terminal)
+        monkeypatch.chdir(folder)
+        assert cli.run(command, prog, list(argv)) == 0
+        return terminal.buffer.getvalue()
 
 
 def test_pictures_are_taken_as_they_are_needed(pictures, monkeypatch):
