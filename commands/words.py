@@ -67,7 +67,7 @@ def read_run(run: Path, backbone: str) -> tuple:
     if "ctx" not in state:
         trainer = options.get("TRAINER", {}).get("NAME")
         raise CcliError(f"{run} holds a run of {trainer}, which learns no context; give one of CoOp")
-    names = json.loads((run / "run.json").read_text())["classnames"]
+    names = json.loads((run / "run.json").read_text(encoding="utf-8"))["classnames"]
     return state["ctx"].float(), backbone or options["MODEL"]["BACKBONE"]["NAME"], names
 
 

@@ -189,7 +189,7 @@ def _local_weights(name: str) -> Path | None:
 def _read_config(path: Path) -> dict:
     """A folder's open_clip configuration: model_cfg, and preprocess_cfg with the image size."""
     with in_one_line((ValueError, KeyError, TypeError, AttributeError), f"{path}: not an open_clip configuration"):
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         if "trust_remote_code" in json.dumps(content):  # transformers would run modules of the folder
             raise CcliError(f"{path}: trust_remote_code is refused: code of a downloaded model is never run")
         size = content["model_cfg"]["vision_cfg"]["image_size"]

@@ -32,8 +32,9 @@ from ccli.clip.prompts import DEFAULT_TEMPLATE, class_prompts
 from ccli.clip.weights import absolute_backbone
 from ccli.concepts.vocabulary import vocabulary_facts
 from ccli.estimator.inputs import InputError, array, class_texts, paths, settings_of, unit_rows, vocabulary
+from ccli.features.class_texts import class_text_features
 from ccli.features.decoding import PHOTO
-from ccli.features.encoder import FeatureEncoder, ImageSpec, class_text_features, open_encoder
+from ccli.features.encoder import FeatureEncoder, ImageSpec, open_encoder
 from ccli.features.task import FewShotTask, Split
 from ccli.fitting import selection
 from ccli.fitting.calibration import ENOUGH, Calibration, calibrate, subsample

@@ -14,7 +14,8 @@ import torch
 
 from ccli.clip.prompts import CONCEPT_TEMPLATE
 from ccli.errors import CcliError, in_one_line, nearest, os_errors
-from ccli.features.encoder import FeatureEncoder, class_text_features
+from ccli.features.class_texts import class_text_features
+from ccli.features.encoder import FeatureEncoder
 from ccli.features.lazy_rows import LazyRows, large_rows
 from ccli.features.task import FewShotTask, Split, unit
 from ccli.files.atomic import moved_into_place

@@ -260,19 +260,3 @@ def _open_encoder(backbone: str, stamp: tuple, precision: str, device: str, *pla
 @lru_cache(maxsize=4)  # one model for all folders
 def _open_clip(backbone: str, _stamp: tuple, precision: str, device: str) -> FrozenClip:
     return FrozenClip(backbone, device, precision)
-
-
-def class_text_features(encoder: FeatureEncoder, prompts: list[list[str]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Class text features of a template ensemble.
-
-    Args:
-        prompts: one list per template, each with a sentence per class.
-
-    Returns:
-        Unit rows [N, D] (the normalised mean over templates of unit features, as CLIP does) and, [N], the mean length
-        that the features had before normalisation.
-    """
-    flat = encoder.texts([p for row in prompts for p in row], "class names").view(len(prompts), len(prompts[0]), -1)
-    norms = flat.norm(dim=-1, keepdim=True)
-    mean = (flat / norms).mean(0)
-    return mean / mean.norm(dim=-1, keepdim=True), norms.mean(0).squeeze(-1)

@@ -58,7 +58,7 @@ def read_picks(path: str | Path, train: Sequence[Item], val: Sequence[Item], sho
     remedy = 'write JSON {"train": [[path, label], ...], "val": [...]}'
     with in_one_line(NOT_SUCH_JSON, f"DATASET.PICKS {path} is not a list of picks", remedy):
         with os_errors(f"DATASET.PICKS {path} cannot be read"):
-            data = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+            data = json.loads(Path(path).expanduser().read_text(encoding="utf-8-sig"))
         named = {part: [(str(p), _whole(label)) for p, label, *_ in data.get(part, [])] for part in ("train", "val")}
     rows = [_rows_of(named[part], pool, part, path) for part, pool in (("train", train), ("val", val))]
     picked, pool = Counter(label for _, label in named["train"]), Counter(label for _, label, _ in train)

@@ -32,7 +32,7 @@ def read_split(path: str | Path) -> Pools:
     remedy = "it needs train, val and test with [path, label, class name] entries"
     with in_one_line(NOT_SUCH_JSON, f"{path} is not a split file", remedy, longest=300):
         with os_errors(f"{path} cannot be read"):
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(path.read_text(encoding="utf-8-sig"))
         pools = Pools(*([_item(*entry) for entry in data[part]] for part in PARTS))
         check_labels(pools)
         return pools
@@ -43,8 +43,10 @@ def _item(path: str, label: int, name: str) -> Item:
         raise ValueError(f"label {label!r} of {path!r}")
     if not (isinstance(path, str) and isinstance(name, str)):
         raise ValueError(f"path {path!r} and class name {name!r} must be text")
+    if "\\" in path:
+        raise ValueError(f"path {path!r} has a backslash; write / between folders")
     parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or "\\" in path or "\0" in path:
+    if parts.is_absolute() or ".." in parts.parts or "\0" in path:
         raise ValueError(f"path {path!r} leads out of the data set's folder")
     f"{path}{name}".encode()  # refuses half a surrogate pair
     return path, label, name
@@ -57,7 +59,7 @@ def read_lines(path: Path) -> list[str]:
         CcliError: it cannot be read, or is not UTF-8.
     """
     with in_one_line((OSError, UnicodeDecodeError), f"{path} cannot be read"):
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
 
 
 def check_labels(pools: Pools) -> None:

@@ -15,7 +15,8 @@ import ccli.features.encoder
 from ccli import CCLIClassifier, fit
 from ccli.clip.model import FrozenClip
 from ccli.errors import CcliError
-from ccli.features.encoder import FeatureEncoder, class_text_features, encoder_of
+from ccli.features.class_texts import class_text_features
+from ccli.features.encoder import FeatureEncoder, encoder_of
 from ccli.features.keys import default_store
 from ccli.inference.saving import load_run
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 from ccli.clip.model import FrozenClip
 from ccli.errors import CcliError
-from ccli.features.encoder import FeatureEncoder, class_text_features
+from ccli.features.class_texts import class_text_features
+from ccli.features.encoder import FeatureEncoder
 
 
 @pytest.fixture

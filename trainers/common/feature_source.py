@@ -13,8 +13,9 @@ from ccli.clip.prompts import CONCEPT_TEMPLATE, class_prompts, templates_for
 from ccli.concepts.vocabulary import DEFAULT_KIND, Vocabulary, read_vocabulary, without_class_names
 from ccli.errors import CcliError
 from ccli.features.bundles import array_names
+from ccli.features.class_texts import class_text_features
 from ccli.features.decoding import BENCHMARK, PHOTO
-from ccli.features.encoder import class_text_features, open_encoder
+from ccli.features.encoder import open_encoder
 from ccli.features.keys import default_store, images_stamp
 from ccli.features.task import Split, unit
 from ccli.trainers.common.options import picture_folder
