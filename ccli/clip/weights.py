@@ -15,8 +15,8 @@ from ccli.errors import CcliError, first_line, in_one_line, nearest
 
 COOP_NAMES = {  # OpenAI's weights were trained with QuickGELU
     name: f"{name.replace('/', '-')}-quickgelu@openai"
-    for name in ("RN50", "RN101", "RN50x4", "ViT-B/32", "ViT-B/16", "ViT-L/14")
-}
+    for name in ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B/32", "ViT-B/16", "ViT-L/14")
+} | {"ViT-L/14@336px": "ViT-L-14-336-quickgelu@openai"}
 DEMO = "demo-clip"
 _CONFIG = "open_clip_config.json"
 _WEIGHTS = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin")
@@ -142,6 +142,9 @@ def find_weights(name: str) -> NamedWeights | FolderWeights:
     if pretrained not in tags:
         what = "no such weights file" if "/" in pretrained or "." in pretrained else "no such pretrained tag"
         raise CcliError(f"backbone {name!r}: {what}: {pretrained!r}; {architecture} has {', '.join(tags) or 'no tags'}")
+    quick = f"{architecture}-quickgelu"  # GELU in its place gives other features, and no error
+    if open_clip.get_pretrained_cfg(architecture, pretrained).get("quick_gelu") and quick in known:
+        architecture = quick
     return NamedWeights(architecture, pretrained)
 
 

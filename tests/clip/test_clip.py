@@ -73,6 +73,13 @@ def test_coops_names_mean_openais_weights_with_quickgelu(name, asked, tmp_path, 
         ("ViT-B-32@laion2b_s34b_b79k", "ViT-B-32@laion2b_s34b_b79k"),
         ("ViT-B-16-quickgelu", "ViT-B-16-quickgelu@openai"),
         ("ViT-L-14-336-quickgelu", "ViT-L-14-336-quickgelu@openai"),
+        ("ViT-L/14@336px", "ViT-L-14-336-quickgelu@openai"),
+        ("ViT-B-32", "ViT-B-32-quickgelu@openai"),  # weights get the activation that they were trained with
+        ("ViT-B-16@openai", "ViT-B-16-quickgelu@openai"),
+        ("RN50x16", "RN50x16-quickgelu@openai"),
+        ("ViT-B-16@metaclip_400m", "ViT-B-16-quickgelu@metaclip_400m"),
+        ("ViT-H-14@dfn5b", "ViT-H-14-quickgelu@dfn5b"),
+        ("ViT-B-16@laion2b_s34b_b88k", "ViT-B-16@laion2b_s34b_b88k"),
     ],
 )
 def test_open_clips_names_and_tags(name, expected, asked):
