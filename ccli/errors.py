@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -114,6 +115,11 @@ def first_line(error: BaseException, longest: int | None = None) -> str:
 def printable(text: str) -> str:
     """A text without half surrogate pairs, such as a name that is not UTF-8 has, which cannot be printed."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form (NFC), by which names are compared: "é" may be one character or two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,12 +1,13 @@
 """Folder: a user's own images in one folder per class, as DATASETS.md describes it."""
 
+from collections import Counter
 from pathlib import Path
 
 from ccli.datasets.common.few_shot import FewShotDataset, register
 from ccli.datasets.common.folder_classes import read_classes
 from ccli.datasets.common.folder_split import split_pools
 from ccli.datasets.common.splits import Item, Pools
-from ccli.errors import CcliError, nearest, warn
+from ccli.errors import CcliError, composed, nearest, warn
 from ccli.features.decoding import PHOTO, shown
 from ccli.features.image_folder import (
     PARTS,
@@ -53,7 +54,7 @@ class Folder(FewShotDataset):
         self.test_only = cfg.DATASET.TEST_SHARE == 1
         _check_parts(folder, parts, listed, self.test_only)
         self._say_left_out(listed, others_of(folder, parts))
-        classes = list(listed[parts.get("train", next(iter(parts.values())))].images)
+        classes = [composed(name) for name in listed[parts.get("train", next(iter(parts.values())))].images]
         names, self.templates = read_classes(folder, classes)
         if "" not in parts:
             found = Pools(*(_items(parts.get(part), listed, classes, names) for part in PARTS))
@@ -116,16 +117,22 @@ def _check_parts(folder: Path, parts: dict[str, str], listed: dict[str, Listing]
             "on it (--eval-only)"
         )
     first = parts.get("train", next(iter(parts.values())))
-    classes = list(listed[first].images)
+    classes = [composed(name) for name in listed[first].images]
     if not classes:
         raise CcliError(f"no class folders in {shown(folder / first)}: put the images of each class into a folder")
     for part, found in listed.items():
         _check_class_folders(folder / part, found)
-        unknown = next((name for name in found.images if name not in classes), None)
+        unknown = next((name for name in found.images if composed(name) not in classes), None)
         if unknown is not None:
             raise CcliError(
                 f"class folder {shown(folder / part / unknown)} has no counterpart in {first}; add its training "
                 f"images, or move it away.{nearest(unknown, classes)}"
+            )
+        twice = next((name for name, n in Counter(map(composed, found.images)).items() if n > 1), None)
+        if twice is not None:
+            raise CcliError(
+                f"{shown(folder / part)} has two class folders {shown(twice)}, in two Unicode forms that look the "
+                "same; put their images into one"
             )
         if not found.images:
             raise CcliError(f"no class folders in {shown(folder / part)}: add some, or remove it")
@@ -153,10 +160,12 @@ def _check_class_folders(place: Path, found: Listing) -> None:
 def _items(part: str | None, listed: dict[str, Listing], classes: list[str], names: list[str]) -> list[Item]:
     """The images in the folder of a part; none where it has no folder."""
     images = listed[part].images if part in listed else {}
+    folders = {composed(name): name for name in images}
     return [
-        (f"{part}/{name}/{file}".lstrip("/"), label, names[label])
+        (f"{part}/{folders[name]}/{file}".lstrip("/"), label, names[label])
         for label, name in enumerate(classes)
-        for file in images.get(name, ())
+        if name in folders
+        for file in images[folders[name]]
     ]
 
 

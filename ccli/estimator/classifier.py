@@ -31,7 +31,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from ccli.clip.prompts import DEFAULT_TEMPLATE, class_prompts
 from ccli.clip.weights import absolute_backbone
 from ccli.concepts.vocabulary import vocabulary_facts
-from ccli.estimator.inputs import InputError, array, class_texts, paths, settings_of, unit_rows, vocabulary
+from ccli.estimator.inputs import InputError, array, class_names, class_texts, paths, settings_of, unit_rows, vocabulary
 from ccli.features.class_texts import class_text_features
 from ccli.features.decoding import PHOTO
 from ccli.features.encoder import FeatureEncoder, ImageSpec, open_encoder
@@ -207,7 +207,7 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
 
     def _task(self, rows: torch.Tensor, labels: torch.Tensor) -> FewShotTask:
         encoder, train = self._encoder(), Split(rows, labels)
-        names, width = [str(label) for label in self.classes_], rows.shape[1]
+        names, width = class_names(self.classes_), rows.shape[1]
         texts = torch.zeros(len(names), width)  # no zero-shot part
         if self.class_texts is not None:
             texts = class_texts(self.class_texts, self.classes_, width)

@@ -9,7 +9,7 @@ import torch
 
 from ccli.clip.prompts import CONCEPT_TEMPLATE
 from ccli.concepts.vocabulary import DEFAULT_KIND, Vocabulary, read_vocabulary, without_class_names
-from ccli.errors import CcliError, check_choice, check_setting
+from ccli.errors import CcliError, check_choice, check_setting, composed
 from ccli.features.encoder import FeatureEncoder
 from ccli.features.task import unit
 from ccli.methods.ccli import CcliSettings
@@ -80,10 +80,21 @@ def unit_rows(X: np.ndarray) -> np.ndarray:
     return X / np.where(lengths > 0, lengths, 1)
 
 
+def class_names(classes: np.ndarray) -> list[str]:
+    """What labels [N] are called. Raises InputError where two are one name in two Unicode forms."""
+    names = [composed(str(label)) for label in classes]
+    if isinstance(classes[0], str):
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"y has the label {name!r} in two Unicode forms; give it in one, such as NFC")
+    return names
+
+
 def class_texts(given, classes: np.ndarray, width: int) -> torch.Tensor:
     """Unit rows [N, D] out of an array in the order of classes [N], or of {label: feature}."""
     if isinstance(given, Mapping):
-        known, names = {str(label): feature for label, feature in given.items()}, list(map(str, classes))
+        known = {composed(str(label)): feature for label, feature in given.items()}
+        names = class_names(classes)
         if absent := [name for name in names if name not in known]:
             raise InputError(f"class_texts has no feature of {', '.join(absent[:5])}; it needs one for each class")
         given = [np.asarray(array(known[name])) for name in names]

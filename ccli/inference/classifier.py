@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ccli.concepts.gallery import Concepts
-from ccli.errors import CcliError, listed, nearest
+from ccli.errors import CcliError, composed, listed, nearest
 from ccli.features.encoder import FeatureEncoder, ImageSpec, encoder_of
 from ccli.features.task import unit
 from ccli.fitting.calibration import Calibration
@@ -189,6 +189,7 @@ class Classifier:
 
     def label(self, name: str) -> int:
         """The index of a class; raises CcliError for an unknown name."""
-        if name not in self.classnames:
+        known = [composed(one) for one in self.classnames]
+        if composed(name) not in known:
             raise CcliError(f"no class {name!r}.{nearest(name, self.classnames)} The run has {listed(self.classnames)}")
-        return self.classnames.index(name)
+        return known.index(composed(name))

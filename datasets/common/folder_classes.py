@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ccli.errors import CcliError, in_one_line, nearest, os_errors
+from ccli.errors import CcliError, composed, in_one_line, nearest, os_errors
 from ccli.features.decoding import shown
 from ccli.features.image_folder import CLASSES
 
@@ -19,7 +19,7 @@ def read_classes(folder: Path, classes: Sequence[str]) -> tuple[list[str], tuple
     """(display name of each class, templates): from classes.json if it exists, else folder names and no templates.
 
     Args:
-        classes: names of the class folders.
+        classes: names of the class folders, composed.
 
     Raises:
         CcliError: classes.json is not as above, or two classes have the same name.
@@ -28,6 +28,7 @@ def read_classes(folder: Path, classes: Sequence[str]) -> tuple[list[str], tuple
     given = _read(path) if path.exists() else {}
     names, templates = given.get("names", {}), given.get("templates", [])
     _check_names(path, names, classes)
+    names = {composed(folder): composed(name) for folder, name in names.items()}
     _check_templates(path, templates)
     told = [" ".join(names.get(name, name).split()) for name in classes]
     _refuse_alike(path, classes, told)
@@ -50,7 +51,7 @@ def _check_names(path: Path, names, classes: Sequence[str]) -> None:
     if not isinstance(names, dict):
         raise CcliError(f'{shown(path)}: write names as {{"FOLDER": "display name"}}, not {names!r}')
     for folder, name in names.items():
-        if folder not in classes:
+        if composed(folder) not in classes:
             raise CcliError(f"{shown(path)}: names has {folder!r}, which is no class folder.{nearest(folder, classes)}")
         if not (isinstance(name, str) and name.strip() and _is_unicode(name)):
             raise CcliError(f"{shown(path)}: the name of {folder!r} is {name!r}; write one or more words")

@@ -3,11 +3,11 @@
 import json
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ccli.datasets.common.splits import PARTS, Pools, read_split
-from ccli.errors import CcliError, os_errors
+from ccli.errors import CcliError, composed, os_errors
 from ccli.features.decoding import shown
 from ccli.files.atomic import moved_into_place
 
@@ -32,7 +32,7 @@ def split_pools(
     path = folder / f"split_seed{seed}_test{share}.json"
     labels = {f"{name}/{file}": label for label, (name, files) in enumerate(images.items()) for file in files}
     if path.is_file():
-        pools = read_split(path)
+        pools = _as_named_here(read_split(path), labels)
         _check_same(path, pools, labels)
         return Pools(*([(item, label, names[label]) for item, label, _ in part] for part in pools[:3]))
     pools = _new_split(images, names, seed, share)
@@ -53,6 +53,13 @@ def _new_split(images: Mapping[str, Sequence[str]], names: Sequence[str], seed: 
         for file in files:
             (test if file in tested else train).append((f"{name}/{file}", label, names[label]))
     return Pools(train, [], test)
+
+
+def _as_named_here(pools: Pools, paths: Iterable[str]) -> Pools:
+    """The same with paths as the files are named here, in whatever Unicode form: a Mac may have unpacked them."""
+    here = {composed(path): path for path in paths} | {path: path for path in paths}
+    parts = ([(here.get(item, here.get(composed(item), item)), *rest) for item, *rest in part] for part in pools[:3])
+    return Pools(*parts)
 
 
 def _check_same(path: Path, pools: Pools, labels: Mapping[str, int]) -> None:
