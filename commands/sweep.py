@@ -8,16 +8,15 @@ repeats failed runs.
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ccli.commands.parser import Parser, positive
 from ccli.errors import CcliError, nearest
+from ccli.sweeps.config import flags_and_pairs
 from ccli.sweeps.plan import PAPER_SHOTS, TRAINERS, Grid, runs_of
 
-OPTION = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+|PROTOCOL|USE_CUDA|VERBOSE|SEED|OUTPUT_DIR|CFG_NAME")  # a KEY
 EXAMPLES = """
 examples:
   The plan and its cost:
@@ -76,18 +75,11 @@ def _seed(word: str) -> int:
 
 def arguments(argv: Sequence[str], prog: str = "ccli sweep") -> argparse.Namespace:
     """Parse a sweep's command line. KEY VALUE pairs are split off first: --seeds 1 2 would take them for seeds."""
-    words = list(argv)
-    first = next((k for k, word in enumerate(words) if OPTION.fullmatch(word) and not _of_a_flag(words, k)), len(words))
-    args = parser(prog).parse_args(words[:first])
-    args.opts += words[first:]
+    flags, pairs = flags_and_pairs(argv, ("--dry-run", "--deterministic"))
+    args = parser(prog).parse_args(flags)
+    args.opts += pairs
     args.shots = [number for several in args.shots for number in several]
     return args
-
-
-def _of_a_flag(words: Sequence[str], k: int) -> bool:
-    """Whether a word is the value of the flag before it, such as a folder that is called RUNS.V2."""
-    before = words[k - 1] if k else ""
-    return before.startswith("--") and "=" not in before and not "--dry-run".startswith(before)
 
 
 def main(argv: list[str], prog: str) -> int:

@@ -24,8 +24,7 @@ examples:
 
 def main(argv: list[str], prog: str) -> int:
     parser = Parser(prog, __doc__, EXAMPLES)
-    run.add_arguments(parser)
-    args = parser.parse_args(argv)
+    args = run.arguments(argv, parser)
     threading.excepthook = _report_in_thread
     run.run(args)
     return 0

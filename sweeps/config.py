@@ -3,12 +3,15 @@
 import argparse
 import importlib
 import pkgutil
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ccli import plugins
 from ccli.errors import CcliError, first_line, in_one_line, nearest, printable
 from ccli.results.records import leaves
 
+KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+|PROTOCOL|USE_CUDA|VERBOSE|SEED|OUTPUT_DIR|CFG_NAME")  # of an option
 PACKAGES = ("ccli.trainers", "ccli.datasets.common", "ccli.datasets")  # whose modules add keys, trainers and data sets
 
 
@@ -51,6 +54,26 @@ def setup_cfg(args: argparse.Namespace):
             raise CcliError("USE_CUDA True: there is no CUDA device here; leave it out to run on the CPU")
     cfg.freeze()
     return cfg
+
+
+def flags_and_pairs(argv: Sequence[str], switches: Collection[str]) -> tuple[list[str], list[str]]:
+    """Divide a command line into flags with their values, and KEY VALUE pairs, in whatever order they stand.
+
+    Args:
+        switches: flags without a value, as --dry-run.
+    """
+    flags, pairs, words = [], [], list(argv)
+    while words:
+        before = flags[-1] if flags else ""
+        switch = any(one.startswith(before) for one in switches)  # a flag may be shortened
+        takes_value = before.startswith("--") and "=" not in before and not switch
+        if KEY.fullmatch(words[0]) and not takes_value:
+            count = 1 if words[1:] and words[1].startswith("--") else 2  # 1: a value is missing, which is said later
+            pairs += words[:count]
+            del words[:count]
+        else:
+            flags.append(words.pop(0))
+    return flags, pairs
 
 
 def import_all(package: str) -> list:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
-from ccli.errors import CcliError
+from ccli.errors import CcliError, SettingError
 from ccli.features.bundles import read_bundle
 from ccli.features.decoding import BENCHMARK
 from ccli.features.encoder import BATCH
@@ -34,7 +34,7 @@ def missing_images(runs: Sequence[Run]) -> tuple[list[Missing], dict[Path, str]]
     Errors other than CcliError are left to the runs, which keep their traceback.
     """
     wanted: dict[tuple, tuple[list[Run], object, dict[str, None]]] = {}  # (encoder, views) -> users, encoder, paths
-    problems = _untrainable(runs)
+    problems = _refused(runs)
     drawn: dict[tuple, object] = {}
     able = [run for run in runs if run.folder not in problems]
     calls = sorted((c for run in able for c in run.calls()), key=lambda c: (c.dataset, c.shots, c.seed))
@@ -57,22 +57,36 @@ def missing_images(runs: Sequence[Run]) -> tuple[list[Missing], dict[Path, str]]
     return [item for item in found if item.paths], problems
 
 
-def _untrainable(runs: Sequence[Run]) -> dict[Path, str]:
-    """Output folder -> why its run cannot learn: the data set has test images alone."""
+def _refused(runs: Sequence[Run]) -> dict[Path, str]:
+    """Output folder -> why its run cannot be made: the data set has test images alone, or an option cannot be used."""
+    found: dict[tuple, str] = {}
+    for run in runs:
+        key = run.dataset, run.trainer, run.cfg, run.shots
+        if key not in found:
+            found[key] = _why_refused(run)
+    return {run.folder: why for run in runs if (why := found[run.dataset, run.trainer, run.cfg, run.shots])}
+
+
+def _why_refused(run: Run) -> str:
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
 
+    from ccli.trainers.common.base import FeatureTrainer
     from ccli.trainers.common.checks import check_trainable
 
-    found = {}
-    for (dataset, trainer), run in {(run.dataset, run.trainer): run for run in runs}.items():
-        cfg = setup_cfg(arguments(run.argv))
-        try:
-            check_trainable(dataset, DATASET_REGISTRY.get(cfg.DATASET.NAME), TRAINER_REGISTRY.get(trainer))
-        except CcliError:
-            why = f"{dataset} is for evaluation only; give it to --targets, beside its source"
-            found |= {run.folder: why for run in runs if (run.dataset, run.trainer) == (dataset, trainer)}
-    return found
+    cfg, trainer = setup_cfg(arguments(run.argv)), TRAINER_REGISTRY.get(run.trainer)
+    try:
+        check_trainable(run.dataset, DATASET_REGISTRY.get(cfg.DATASET.NAME), trainer)
+    except CcliError:
+        return f"{run.dataset} is for evaluation only; give it to --targets, beside its source"
+    try:
+        if issubclass(trainer, FeatureTrainer):
+            trainer.check_cfg(object.__new__(trainer), cfg)  # it needs nothing but the class
+    except SettingError as error:
+        return str(error)
+    except CcliError:  # of the data: left to the run, which keeps its traceback
+        pass
+    return ""
 
 
 def _wanted(call: Run, drawn: dict[tuple, object]):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from ccli.errors import CcliError, nearest, os_errors
-from ccli.sweeps.config import setup_cfg
+from ccli.sweeps.config import flags_and_pairs, setup_cfg
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,11 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, such as DATASET.NUM_SHOTS 16 TRAINER.CCLI.TOP_K 5")
 
 
-def arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse a run's command line."""
-    parser = argparse.ArgumentParser()
+def arguments(argv: Sequence[str], parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
+    """Parse a run's command line: flags and KEY VALUE pairs in any order.
+
+    Args:
+        parser: that has further words of help; its arguments are added here.
+    """
+    parser = parser or argparse.ArgumentParser()
     add_arguments(parser)
-    return parser.parse_args(argv)
+    flags, pairs = flags_and_pairs(argv, ("--eval-only", "--no-train", "--deterministic", "--skip-done"))
+    args = parser.parse_args(flags)
+    args.opts = pairs + args.opts
+    return args
 
 
 def run(args: argparse.Namespace) -> None:

@@ -116,9 +116,9 @@ def settings_of(kind: type, node, place: str):
         place: of the node, such as "TRAINER.CCLI".
 
     Raises:
-        CcliError: a setting cannot be used; its option is named.
+        SettingError: a setting cannot be used; its option is named.
     """
     try:
         return kind(**{field.name: node[field.name.upper()] for field in fields(kind)})
     except SettingError as error:
-        raise CcliError(f"{place}.{error.name.upper()} {error.problem}") from error
+        raise SettingError(f"{place}.{error.name.upper()}", error.problem) from error
