@@ -2,8 +2,8 @@
 
 Without --store: bundles of generated features of width 1024, from a quarter of ImageNet's size to all of it in one of
 classes, shots, concepts and test images at a time, each by train.py in a process of its own. There is no validation
-set, so alpha is chosen by cross-validation, four more fits. Seconds are fit + selection + test as the record has them;
-memory is the process's peak; "power" is the exponent of the growth over the last doubling (1 is linear).
+set, so alpha is chosen on folds. Seconds are fit + selection + test as the record has them; memory is the process's
+peak; "power" is the exponent of the growth over the last doubling (1 is linear).
 
 --store: the whole size through the feature store: 66 000 images with ten crops each (with --cfg rn50_plain, the centre
 and ten views of each shot), 1000 class texts and the vocabulary. The files are empty and never opened: their features

@@ -28,24 +28,29 @@ SEEDS=${SEED:-1}
 . "$(dirname "$0")/common.sh"
 pictures=$(from_caller "${1%/}") shots=${2:--1} cfg=${3:-vit_b16}
 [ -d "$pictures" ] || { echo "error: no folder $pictures" >&2; exit 2; }
+pictures=$(cd "$pictures" && pwd)  # . and .. have a name, too
 place="$out/$(basename "$pictures")"
 run="$place/CCLI/${cfg}_${shots}shots/seed$SEEDS"
 
-folder=$pictures
-[ -d "$pictures/test" ] && folder=$pictures/test
-
 sweep "$pictures/" "$shots" "$cfg" CCLI
 
+folder=$("$python" -c '
+import sys
+from pathlib import Path
+from ccli.features.image_folder import parts_of
+print(Path(sys.argv[1]) / parts_of(Path(sys.argv[1])).get("test", ""))' "$pictures")
 echo "Labelling the pictures in $folder"
-"$python" predict.py --model-dir "$run" --top 3 --csv "$folder" >"$place/predictions.csv"
+some_failed() { [ $? -eq 1 ]; }  # an unreadable picture, which was named, ends nothing
+"$python" predict.py --model-dir "$run" --top 3 --csv "$folder" >"$place/predictions.csv" || some_failed
 
-shopt -s nullglob
-ones=()
-for class in "$folder"/*/; do
-    files=("$class"*.*)
-    [ ${#files[@]} -eq 0 ] || ones+=("${files[0]}")
-done
-"$python" predict.py --model-dir "$run" --explain "${ones[@]}" | tee "$place/reasons.txt"
+"$python" -c '
+import csv, sys
+from pathlib import Path
+with open(sys.argv[1], encoding="utf-8", errors="surrogateescape", newline="") as file:
+    images = [Path(row["image"]) for row in csv.DictReader(file)]
+first = {image.parent: image for image in reversed(images)}
+sys.stdout.buffer.write(b"".join(bytes(image) + b"\0" for image in sorted(first.values())))' "$place/predictions.csv" |
+    xargs -0 "$python" predict.py --model-dir "$run" --explain | tee "$place/reasons.txt"
 
 "$python" predict.py --model-dir "$run" --export "$place/model.onnx"
 "$python" report.py --concepts "$run" --to "$place/concepts.html"

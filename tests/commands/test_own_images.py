@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from browser import CHROMIUM, WHY_NOT, Browser
 from fork_server import python
-from helpers import ROOT
+from helpers import ROOT, config
 from linear_run import adds_up, data_of
+from picture_folders import fill
 from real_pictures import photographs, write_tiles
 
 from ccli import load_run
+from ccli.datasets.folder import Folder
 from ccli.results.records import read_record
 
 pytest.importorskip("skimage", reason="needs scikit-image, which has the photographs: pip install -e '.[test]'")
@@ -111,3 +113,27 @@ def test_the_script_teaches_and_refuses(tmp_path):
     (tmp_path / "empty").mkdir()
     ended = script("empty", -1, "demo_clip", cwd=tmp_path)
     assert ended.returncode != 0 and "empty" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_what_the_fit_leaves_out_ends_no_later_step(tmp_path):
+    """OS files, a folder in a class folder, and a picture that cannot be read and is not used; from inside."""
+    folder = fill(tmp_path / "my pets", cat=8, dog=8)
+    cfg = config(NAME="Folder", FOLDER=str(folder), NUM_SHOTS=1)
+    cfg.SEED = 1
+    data = Folder(cfg)  # makes the split, which is kept
+    used = {item.impath for item in [*data.train_x, *data.test]}
+    spare = next(path for path in sorted(folder.glob("cat/*.png")) if str(path) not in used)
+    spare.write_bytes(b"no picture")
+    for name in ("Thumbs.db", "desktop.ini", "notes.txt"):
+        (folder / "cat" / name).write_text("x")
+        (folder / name).write_text("x")
+    (folder / "dog/a deeper one").mkdir()
+    ended = script(".", 1, "demo_clip", cwd=folder, OUT=str(tmp_path / "out"), CCLI_STORE=str(tmp_path / "store"))
+    assert ended.returncode == 0, ended.stderr
+    place = tmp_path / "out/my pets"
+    assert {path.name for path in place.iterdir()} >= {"predictions.csv", "reasons.txt", "model.onnx", "concepts.html"}
+    rows = list(csv.DictReader((place / "predictions.csv").open(newline="")))
+    assert len(rows) == 15 and str(spare) not in {row["image"] for row in rows}
+    assert f"image {spare} is unreadable" in ended.stderr
+    assert ended.stderr.count("warning: my pets: left out entries of class folders that are not images: 4") == 1
+    assert (place / "reasons.txt").read_text().count("zero-shot") == 2, "a picture of each class"
