@@ -69,9 +69,13 @@ def load(args: argparse.Namespace) -> Any:
 
 
 def predictions(run: Any, paths: Iterable[str], top: int, reject: float, explain: bool) -> Iterator[dict | CcliError]:
-    """For each picture {"image", "label" (None where rejected), "top": [{"label", "probability"}], "reasons"}."""
+    """For each picture {"image", "label" (None where rejected), "top": [{"label", "probability"}], "reasons"}.
+
+    A picture that the run is known to have learned from has "training": true, too.
+    """
     import torch
 
+    known = {path for path in run.concepts.images if path} if run.concepts else set()
     encoded = run.encode(paths)
     while block := list(islice(encoded, BLOCK)):
         good = [feature for _, feature in block if not isinstance(feature, CcliError)]
@@ -87,7 +91,9 @@ def predictions(run: Any, paths: Iterable[str], top: int, reject: float, explain
             shares, places, reasons = next(rows)
             found = [{"label": run.classnames[k], "probability": p} for k, p in zip(places, shares)]
             label = found[0]["label"] if shares[0] >= reject else None
-            yield {"image": path, "label": label, "top": found} | ({"reasons": asdict(reasons)} if reasons else {})
+            more = {"training": True} if os.path.abspath(path) in known else {}
+            more |= {"reasons": asdict(reasons)} if reasons else {}
+            yield {"image": path, "label": label, "top": found} | more
 
 
 def as_text(found: dict) -> str:
@@ -149,7 +155,8 @@ def write_all(run: Any, args: argparse.Namespace) -> int:
     if args.csv:
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # for programs, whatever the terminal's is
         numbers = range(1, 1 + min(args.top, len(run.classnames)))
-        table.writerow(["image", "label", *(f"{x}_{k}" for k in numbers for x in ("label", "probability"))])
+        heads = (f"{x}_{k}" for k in numbers for x in ("label", "probability"))
+        table.writerow(["image", "label", *heads, "training"])
     bad, count, pictures = 0, 0, Pictures(args.images)
     hidden = True if sys.stdout.isatty() else None  # no bar where answers go to the same terminal
     paths = tqdm(pictures, unit=" pictures", disable=hidden, leave=False)
@@ -162,7 +169,7 @@ def write_all(run: Any, args: argparse.Namespace) -> int:
             print(json.dumps(found))
         elif args.csv:
             cells = [x for one in found["top"] for x in (one["label"], f"{one['probability']:.6f}")]
-            table.writerow([found["image"], found["label"] or "", *cells])
+            table.writerow([found["image"], found["label"] or "", *cells, "yes" if "training" in found else ""])
         else:
             print(as_text(found))
     if bad:

@@ -24,6 +24,7 @@ examples:
     PROG --model-dir output/try holiday/ --without "brick wall" --without snowy
 
 Folders are searched for pictures in all usual formats, at any depth, without links to folders and hidden ones.
+Pictures that the run is known to have learned from (runs of CCLI) are marked "training" in --json and --csv.
 With --json each line is an object, with --csv a row; these keep names as they are, and the plain form escapes them.
 `ccli explain --help` and `ccli export --help` say more on reasons, classes and ONNX, `ccli edit --help` on --without.
 """

@@ -69,6 +69,18 @@ def test_labels_and_probabilities_are_those_of_the_loaded_run(pictures, capsys):
     assert [line.split("\t")[:2] for line in out.splitlines()] == [[one["image"], one["label"]] for one in found[:2]]
 
 
+def test_pictures_of_the_training_are_marked(pictures, capsys, monkeypatch):
+    monkeypatch.chdir(pictures)
+    used = load_run("run").concepts.images
+    _, out, _ = called(capsys, "--model-dir", "run", "shots", "--csv", "--top", 2)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    marked = {os.path.abspath(row["image"]) for row in rows if row["training"] == "yes"}
+    assert len(used) == 8 and marked == set(used) and {row["training"] for row in rows} == {"yes", ""}
+    _, out, _ = called(capsys, "--model-dir", "run", "shots", "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert {os.path.abspath(one["image"]) for one in found if one.get("training")} == marked
+
+
 @pytest.mark.parametrize("crops", [0, 3])
 def test_test_pictures_get_the_labels_that_the_record_has(tmp_path, capsys, crops):
     fill(tmp_path / "shots/train", ant=3, bee=3)
@@ -215,7 +227,7 @@ def test_a_terminal_that_lacks_a_character_gets_an_escape(words, encoding, cats,
     if "--csv" in words:  # for programs, in one encoding
         rows = list(csv.DictReader(io.StringIO(out.decode("utf-8"))))
         assert {row["label_1"] for row in rows} | {row["label_2"] for row in rows} == {"猫", "café"}
-        assert len(rows[0]) == 2 + 2 * 2, "no columns for more labels than there are classes"
+        assert len(rows[0]) == 3 + 2 * 2, "no columns for more labels than there are classes"
         assert None not in rows[0] and None not in rows[0].values()
         return
     for name in ("猫", "café") if "--class" not in words else ("猫",):
