@@ -13,6 +13,7 @@ from ccli.files.regular import refuse_special
 
 BENCHMARK, PHOTO = "pillow", "photo"  # as the feature store's key has them
 MOST_PIXELS = 2 * 89_478_485  # larger pictures are refused: Pillow's limit for decompression bombs
+MOST_TEXT = 2**26  # bytes of a text or colour profile beside the pixels, unpacked: Pillow's limit for all together
 SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of grey with up to 16 bits
 
 Source = str | Path | bytes | BinaryIO
@@ -34,8 +35,9 @@ def open_image(source: Source, decoding: str = BENCHMARK, name: str = ""):
     """
     if decoding not in (BENCHMARK, PHOTO):
         raise ValueError(f"no decoding {decoding!r}")
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+    PngImagePlugin.MAX_TEXT_CHUNK = MOST_TEXT
     name = name or shown(source)
     if isinstance(source, str | Path):
         refuse_special(source)

@@ -10,10 +10,11 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from ccli.errors import CcliError
 from ccli.features.crops import centre_crop, random_crop
-from ccli.features.decoding import MOST_PIXELS, open_image, shown
+from ccli.features.decoding import BENCHMARK, MOST_PIXELS, PHOTO, open_image, shown
 from ccli.features.encoder import FeatureEncoder
 
 SIZE = 32
@@ -232,3 +233,28 @@ def test_photos_of_one_name_in_two_folders_are_two(tiny_clip, tmp_path, encoded)
         os.utime(path, ns=(1, 1))
         rows.append(FeatureEncoder(tiny_clip, tmp_path / "store", decoding="photo").images([path]))
     assert encoded == [1, 1] and not (rows[0] == rows[1]).all()
+
+
+@pytest.mark.parametrize("kind", ["text", "unicode", "profile"])
+def test_a_png_with_much_beside_its_pixels_is_read(kind, tmp_path):
+    """3 MB of compressed text, as image generators write, or of a colour profile."""
+    plain, path, much = tmp_path / "plain.png", tmp_path / "much.png", "a striped star, " * 200_000
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8))
+    info = PngInfo()
+    if kind == "text":
+        info.add_text("prompt", much, zip=True)
+    elif kind == "unicode":
+        info.add_itxt("prompt", much, zip=True)
+    image.save(plain)
+    image.save(path, pnginfo=info, **({"icc_profile": much.encode()} if kind == "profile" else {}))
+    for decoding in (BENCHMARK, PHOTO):
+        assert (np.asarray(open_image(path, decoding)) == np.asarray(open_image(plain, decoding))).all()
+
+
+def test_a_text_that_unpacks_without_end_is_refused_in_one_line(tmp_path):
+    info = PngInfo()
+    info.add_text("prompt", "x" * (80 * 2**20), zip=True)
+    Image.new("RGB", (4, 4)).save(tmp_path / "bomb.png", pnginfo=info)
+    assert (tmp_path / "bomb.png").stat().st_size < 2**20
+    with pytest.raises(CcliError, match=r"^image .*bomb\.png is unreadable \(ValueError: Decompressed data too large"):
+        open_image(tmp_path / "bomb.png", PHOTO)
