@@ -8,8 +8,10 @@ from ccli.datasets.common.folder_classes import read_classes
 from ccli.datasets.common.folder_split import split_pools
 from ccli.datasets.common.splits import Item, Pools
 from ccli.errors import CcliError, composed, nearest, warn
+from ccli.features.class_texts import warn_of_numbers
 from ccli.features.decoding import PHOTO, shown
 from ccli.features.image_folder import (
+    CLASSES,
     PARTS,
     SUFFIXES,
     Listing,
@@ -56,6 +58,7 @@ class Folder(FewShotDataset):
         self._say_left_out(listed, others_of(folder, parts))
         classes = [composed(name) for name in listed[parts.get("train", next(iter(parts.values())))].images]
         names, self.templates = read_classes(folder, classes)
+        warn_of_numbers(names, self.short_name, f"give names in {shown(folder / CLASSES)}")
         if "" not in parts:
             found = Pools(*(_items(parts.get(part), listed, classes, names) for part in PARTS))
         elif self.test_only:

@@ -32,7 +32,7 @@ from ccli.clip.prompts import DEFAULT_TEMPLATE, class_prompts
 from ccli.clip.weights import absolute_backbone
 from ccli.concepts.vocabulary import vocabulary_facts
 from ccli.estimator.inputs import InputError, array, class_names, class_texts, paths, settings_of, unit_rows, vocabulary
-from ccli.features.class_texts import class_text_features
+from ccli.features.class_texts import class_text_features, warn_of_numbers
 from ccli.features.decoding import PHOTO
 from ccli.features.encoder import FeatureEncoder, ImageSpec, open_encoder
 from ccli.features.task import FewShotTask, Split
@@ -212,6 +212,7 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         if self.class_texts is not None:
             texts = class_texts(self.class_texts, self.classes_, width)
         elif encoder:
+            warn_of_numbers(names, "y", "give labels that are names, or class_texts")
             texts, _ = class_text_features(encoder, class_prompts(names, [self.template]))
         words, features = vocabulary(self.concepts, self.concept_features, names, width, encoder)
         return FewShotTask(

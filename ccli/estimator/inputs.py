@@ -55,7 +55,8 @@ def settings_of(estimator, network: str) -> CcliSettings:
 def array(X):
     """Features as scikit-learn's checks take them. Raises InputError where X holds paths."""
     if isinstance(X, torch.Tensor):
-        return X.detach().cpu().numpy()
+        X = X.detach().cpu()
+        return (X.float() if X.dtype == torch.bfloat16 else X).numpy()  # NumPy has no bfloat16
     first = next(iter(X), None) if isinstance(X, list | tuple | np.ndarray) and np.ndim(X) else X
     if isinstance(first, str | Path):
         raise InputError(f"X holds {str(first)!r}; for paths of pictures give a backbone, else features [images, D]")

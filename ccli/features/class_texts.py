@@ -1,11 +1,25 @@
 """Features of class texts, with a warning where a text is longer than what the model reads."""
 
+import re
+from collections.abc import Sequence
+
 import torch
 
 from ccli.clip.model import FrozenClip
 from ccli.errors import CcliError, warn
 from ccli.features.decoding import shown
 from ccli.features.encoder import FeatureEncoder
+
+NUMBER = re.compile(r"(class|label|category|id)?[ _-]*\d+|n\d{8}", re.IGNORECASE)  # n02084071: a synset of WordNet
+
+
+def warn_of_numbers(names: Sequence[str], where: str, remedy: str) -> None:
+    """Warn where classes are called by a number or a synset, whose text says nothing of the pictures."""
+    if numbers := [name for name in names if NUMBER.fullmatch(name)]:
+        warn(
+            f"{where}: {len(numbers)} of {len(names)} classes are called by a number, such as {shown(numbers[0])}, "
+            f"and their texts say nothing of the pictures; {remedy}"
+        )
 
 
 def class_text_features(encoder: FeatureEncoder, prompts: list[list[str]]) -> tuple[torch.Tensor, torch.Tensor]:

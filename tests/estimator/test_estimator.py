@@ -136,6 +136,12 @@ def test_texts_by_label_are_those_in_order():
     assert (fit(X, y, **given | tensors).predict_proba(torch.tensor(new)) == one.predict_proba(new)).all()
 
 
+def test_features_of_any_precision():
+    X, y, new, given = data()
+    expected = fit(torch.from_numpy(X).bfloat16().float(), y, **given).predict_proba(new)
+    assert (fit(torch.from_numpy(X).bfloat16(), y, **given).predict_proba(new) == expected).all()
+
+
 def test_labels_of_any_kind_and_columns_in_their_order():
     X, y, new, given = data()
     numbers = {name: 10 - k for k, name in enumerate(sorted(set(y)))}  # the other way round

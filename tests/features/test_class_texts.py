@@ -1,9 +1,13 @@
 """Class texts that are longer than the model's context: said, and refused where only what is cut off differs."""
 
+import json
+import warnings
+
+import numpy as np
 import pytest
 import torch
 from helpers import run_here
-from picture_folders import args, fill
+from picture_folders import args, fill, load
 
 from ccli import CCLIClassifier
 from ccli.clip.model import FrozenClip
@@ -70,3 +74,26 @@ def test_the_estimator_says_it(tmp_path):
         CCLIClassifier(backbone="demo-clip", crops=0).fit(files, names)
     with pytest.raises(CcliError, match="are the same up to the 32 tokens"):
         CCLIClassifier(backbone="demo-clip", crops=0).fit(files, [f"{LONG} {name}" for name in names])
+
+
+@pytest.mark.parametrize("name", ["0", "17", "n02084071", "class_3", "Label 4", "id-12"])
+def test_classes_that_are_called_by_a_number(name, tmp_path):
+    folder = fill(tmp_path / "my pets", **{name: 2, "dog": 2, "747 jet": 2})
+    with pytest.warns(
+        CcliWarning, match=rf"^my pets: 1 of 3 classes are called by a number, such as {name}, and .*classes"
+    ):
+        load(folder)
+    (folder / "classes.json").write_text(json.dumps({"names": {name: "cat"}}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CcliWarning)
+        load(folder)
+
+
+def test_labels_that_are_numbers(tmp_path):
+    files = sorted(fill(tmp_path / "x", a=2, b=2).glob("*/*"))
+    model, words = CCLIClassifier(backbone="demo-clip", crops=0), "y: 2 of 2 classes are called by a number, such as 0"
+    with pytest.warns(CcliWarning, match=words):
+        model.fit(files, [0, 0, 1, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CcliWarning)
+        model.set_params(class_texts=np.eye(2, model.classifier_.width)).fit(files, [0, 0, 1, 1])
