@@ -75,8 +75,9 @@ def _seed(word: str) -> int:
 
 def arguments(argv: Sequence[str], prog: str = "ccli sweep") -> argparse.Namespace:
     """Parse a sweep's command line. KEY VALUE pairs are split off first: --seeds 1 2 would take them for seeds."""
-    flags, pairs = flags_and_pairs(argv, ("--dry-run", "--deterministic"))
-    args = parser(prog).parse_args(flags)
+    parse = parser(prog)
+    flags, pairs = flags_and_pairs(argv, parse)
+    args = parse.parse_args(flags)
     args.opts += pairs
     args.shots = [number for several in args.shots for number in several]
     return args

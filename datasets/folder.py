@@ -30,7 +30,7 @@ def extend_cfg(cfg) -> None:
     """Add the path of the images, and the split of folders without train and test."""
     cfg.DATASET.setdefault("FOLDER", "")  # empty: DATASET.ROOT
     cfg.DATASET.setdefault("SPLIT_SEED", 1)  # not the run's seed: all runs have the same test images
-    cfg.DATASET.setdefault("TEST_SHARE", 0.3)
+    cfg.DATASET.setdefault("TEST_SHARE", 0.3)  # 1: nothing is trained on, and all are tested
 
 
 @register

@@ -4,7 +4,7 @@ import argparse
 import importlib
 import pkgutil
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ccli import plugins
@@ -56,19 +56,18 @@ def setup_cfg(args: argparse.Namespace):
     return cfg
 
 
-def flags_and_pairs(argv: Sequence[str], switches: Collection[str]) -> tuple[list[str], list[str]]:
-    """Divide a command line into flags with their values, and KEY VALUE pairs, in whatever order they stand.
+def flags_and_pairs(argv: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], list[str]]:
+    """Divide a command line into the parser's flags with their values, and KEY VALUE pairs, in whatever order.
 
-    Args:
-        switches: flags without a value, as --dry-run.
+    A flag where a KEY's VALUE belongs leaves the KEY alone, which is refused later.
     """
+    known = {name: action.nargs == 0 for action in parser._actions for name in action.option_strings}
     flags, pairs, words = [], [], list(argv)
     while words:
         before = flags[-1] if flags else ""
-        switch = any(one.startswith(before) for one in switches)  # a flag may be shortened
-        takes_value = before.startswith("--") and "=" not in before and not switch
-        if KEY.fullmatch(words[0]) and not takes_value:
-            count = 1 if words[1:] and words[1].startswith("--") else 2  # 1: a value is missing, which is said later
+        switch = any(name.startswith(before) for name, is_switch in known.items() if is_switch)  # it may be shortened
+        if KEY.fullmatch(words[0]) and (switch or "=" in before or not before.startswith("--")):
+            count = 1 if words[1:] and words[1].partition("=")[0] in known else 2
             pairs += words[:count]
             del words[:count]
         else:

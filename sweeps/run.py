@@ -41,7 +41,7 @@ def arguments(argv: Sequence[str], parser: argparse.ArgumentParser | None = None
     """
     parser = parser or argparse.ArgumentParser()
     add_arguments(parser)
-    flags, pairs = flags_and_pairs(argv, ("--eval-only", "--no-train", "--deterministic", "--skip-done"))
+    flags, pairs = flags_and_pairs(argv, parser)
     args = parser.parse_args(flags)
     args.opts = pairs + args.opts
     return args

@@ -6,6 +6,10 @@ import os
 import pytest
 from picture_folders import draw, fill, load, refusal
 
+from ccli.features.image_folder import SUFFIXES
+
+FORMATS = ", ".join(suffix[1:] for suffix in SUFFIXES)
+
 
 @pytest.fixture
 def flat_folder(tmp_path):
@@ -88,7 +92,7 @@ def test_names_that_no_list_can_hold(flat_folder, where, name):
     [
         ({}, "no class folders in {}: put the images of each class into a folder"),
         ({"a": 3}, "{} has one class folder, a; add at least another"),
-        ({"a": 3, "b": 2, "c": 0}, "class folder {}/c has no images (jpg, jpeg, png, webp, gif, bmp); add some"),
+        ({"a": 3, "b": 2, "c": 0}, f"class folder {{}}/c has no images ({FORMATS}); add some"),
         ({"train__a": 3, "train__b": 2}, "{} has a train folder and no test folder: add test/CLASS"),
         ({"train": 3, "bus": 2}, "if train is a class, rename its folder"),
         ({"train__a": 3, "test__a": 2}, "{}/train has one class folder"),
@@ -98,7 +102,7 @@ def test_names_that_no_list_can_hold(flat_folder, where, name):
         ({"train__a": 3, "train__b": 1, "test__a": 1, "test__b": 0}, "class folder {}/test/b has no images"),
         ({"train__a": 3, "train__b": 0, "test__a": 1}, "class folder {}/train/b has no images"),
         ({"train__a": 3, "train__b": 1, "test": 0}, "no class folders in {}/test"),
-        ({"test__a": 3, "test__b": 1}, "no images (jpg, jpeg, png, webp, gif, bmp), but test/a, test/b; add"),
+        ({"test__a": 3, "test__b": 1}, f"no images ({FORMATS}), but test/a, test/b; add"),
     ],
 )  # fmt: skip
 def test_layouts_that_are_refused(tmp_path, counts, message):
@@ -115,5 +119,5 @@ def test_other_refusals(tmp_path, flat_folder):
     assert f"no folder {tmp_path}/nowhere; give the path" in refusal(tmp_path / "nowhere")
     assert "Folder needs DATASET.FOLDER PATH (or --root PATH)" in refusal("")
     assert "DATASET.SPLIT_SEED is -1" in refusal(flat_folder, SPLIT_SEED=-1)
-    for share in (0.0, 1.0, float("nan")):
+    for share in (0.0, 1.5, float("nan")):
         assert f"DATASET.TEST_SHARE is {share}; it must lie between 0 and 1" in refusal(flat_folder, TEST_SHARE=share)

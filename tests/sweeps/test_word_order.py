@@ -1,5 +1,7 @@
 """Flags and KEY VALUE pairs in any order, and options that are checked before the first run."""
 
+import argparse
+
 import pytest
 from helpers import bundle_args, bundle_file, run_here
 
@@ -18,11 +20,16 @@ from ccli.sweeps.config import flags_and_pairs
         ("--dry A.B 1 --seed 1", "--dry --seed 1", "A.B 1"),
         ("--out A.B C.D 1", "--out A.B", "C.D 1"),  # a folder may look like a key
         ("A.B --dry-run", "--dry-run", "A.B"),
+        ("A.B --seed=1 C.D --x", "--seed=1", "A.B C.D --x"),  # a value may begin as a flag does
         ("A.B -1 --seeds 1 2 PROTOCOL fixed", "--seeds 1 2", "A.B -1 PROTOCOL fixed"),
     ],
 )
 def test_words_are_divided(words, flags, pairs):
-    assert flags_and_pairs(words.split(), ("--dry-run",)) == (flags.split(), pairs.split())
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--dry-run", action="store_true")
+    for name in ("--seed", "--seeds", "--out"):
+        parser.add_argument(name)
+    assert flags_and_pairs(words.split(), parser) == (flags.split(), pairs.split())
 
 
 def test_of_a_sweep():
