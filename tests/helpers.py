@@ -3,12 +3,13 @@
 import contextlib
 import importlib.util
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
-from fork_server import Process
+from fork_server import Process, python
 from torch.nn import functional as F
 
 from ccli.features.bundles import Bundle, write_bundle
@@ -138,3 +139,9 @@ def config(**dataset):
     for key, value in dataset.items():
         cfg.DATASET[key] = value
     return cfg
+
+
+def sweep(*argv, cwd=None, **env) -> subprocess.CompletedProcess:
+    """sweep.py in a process of its own, and what it printed."""
+    command = [python(), str(ROOT / "sweep.py"), *map(str, argv)]
+    return subprocess.run(command, cwd=cwd, env=os.environ | env, capture_output=True, text=True, timeout=300)

@@ -3,7 +3,7 @@
 import warnings
 
 import pytest
-from helpers import run_here
+from helpers import run_here, sweep
 from picture_folders import args, draw, fill
 
 from ccli import cli
@@ -37,11 +37,10 @@ def test_a_run_says_it_and_keeps_it(pets, tmp_path):
     assert "warnings" not in read_record(tmp_path / "other")
 
 
-def test_a_sweep_says_it_once_and_the_pages_show_it(pets, tmp_path, capsys):
+def test_a_sweep_says_it_once_and_the_pages_show_it(pets, tmp_path):
     argv = ["--datasets", pets, "--trainers", "GDA", "CCLI", "--shots", 4, "--seeds", 1, 2, "--cfg", "demo_clip",
             "--output", tmp_path / "out", "FEATURES.CROPS", 0]  # fmt: skip
-    assert cli.main(["sweep", *map(str, argv)]) == 0
-    err = capsys.readouterr().err
+    err = sweep(*argv).stderr
     assert "CcliWarning" not in err and err.index(LEFT_OUT) < err.index("seed 1: "), "before the first result"
     assert err.count(f"warning: {LEFT_OUT}") == err.count(f"warning: {FEW}") == 1
     records = find_records(tmp_path / "out")[0]

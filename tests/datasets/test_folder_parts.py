@@ -1,7 +1,7 @@
 """Folders of pictures as labelling tools and people make them, and a finished run that is tested on another folder."""
 
 import pytest
-from helpers import run_here
+from helpers import run_here, sweep
 from picture_folders import args, draw, fill, load, paths, refusal
 from PIL import Image
 
@@ -89,11 +89,10 @@ def test_folders_to_test_on_are_not_trained_on(tmp_path):
         run_here(*args(flat, tmp_path / "run", "DATASET.TEST_SHARE", 1.0, trainer="GDA"))
 
 
-def test_targets_of_a_sweep_are_tested_as_a_whole(run, capsys):
-    from ccli import cli
-
+def test_targets_of_a_sweep_are_tested_as_a_whole(run):
     argv = ["--datasets", run / "my pets", "--targets", run / "new ones", "--trainers", "GDA", "--shots", 2,
             "--seeds", 1, "--cfg", "demo_clip", "--output", run / "out", "FEATURES.CROPS", 0]  # fmt: skip
-    assert cli.main(["sweep", *map(str, argv)]) == 0, capsys.readouterr().err
+    done = sweep(*argv)
+    assert done.returncode == 0, done.stderr
     (record,) = [read_record(path.parent) for path in (run / "out").rglob("result.json") if "new ones" in str(path)]
     assert record["total"] == 30

@@ -7,8 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fork_server import python
-from helpers import ROOT, config, run_here
+from helpers import ROOT, config, run_here, sweep
 from picture_folders import args, draw, fill
 
 from ccli.errors import CcliError
@@ -21,11 +20,6 @@ from ccli.trainers.common.options import plain_config
 @pytest.fixture
 def pets(tmp_path) -> Path:
     return fill(tmp_path / "my pets", cat=6, dog=6)
-
-
-def sweep(*argv) -> subprocess.CompletedProcess:
-    command = [python(), str(ROOT / "sweep.py"), *map(str, argv)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def test_a_path_is_a_folder_of_pictures(tmp_path, monkeypatch, pets):

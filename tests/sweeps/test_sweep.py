@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fork_server import Process, python
-from helpers import ROOT, bundle_args, bundle_file, run_apart, run_here
+from helpers import ROOT, bundle_args, bundle_file, run_apart, run_here, sweep
 
 from ccli.commands.sweep import arguments
 from ccli.results.records import FAILURE, find_records, read_record, same_record
@@ -22,11 +22,6 @@ LASTING = ("OPTIM.MAX_EPOCH", "20000")
 
 def start(*argv, cwd):
     return Process(ROOT / "sweep.py", *argv, cwd=cwd)
-
-
-def sweep(*argv, cwd, **env):
-    command = [python(), str(ROOT / "sweep.py"), *map(str, argv)]
-    return subprocess.run(command, cwd=cwd, env=os.environ | env, capture_output=True, text=True, timeout=300)
 
 
 def records(folder):

@@ -3,9 +3,8 @@
 import argparse
 
 import pytest
-from helpers import bundle_args, bundle_file, run_here
+from helpers import bundle_args, bundle_file, run_here, sweep
 
-from ccli import cli
 from ccli.commands.sweep import arguments
 from ccli.results.records import read_record
 from ccli.sweeps import run
@@ -55,10 +54,11 @@ def test_of_a_run(tmp_path):
         (("TRAINER.CCLI.NETWORK", "lstm"), "NETWORK must be one of mlp, convex, sparse, got 'lstm'"),
     ],
 )
-def test_options_that_cannot_be_used_are_said_once_before_the_first_run(pairs, words, tmp_path, capsys):
+def test_options_that_cannot_be_used_are_said_once_before_the_first_run(pairs, words, tmp_path):
     argv = ["--datasets", bundle_file(tmp_path), "--trainers", "CCLI", "GDA", "--shots", 2, 4, "--seeds", 1, 2]
-    assert cli.main(["sweep", *map(str, argv), "--output", str(tmp_path / "o"), *pairs]) == 1
-    err, bad = capsys.readouterr().err, 4 if "CCLI" in pairs[0] else 8
+    done = sweep(*argv, "--output", tmp_path / "o", *pairs)
+    err, bad = done.stderr, 4 if "CCLI" in pairs[0] else 8
+    assert done.returncode == 1
     assert f"{bad} runs cannot be made: " in err and err.count(words) <= 2, "in the plan and at the end"
     made = list((tmp_path / "o").rglob("result.json"))
     assert len(made) == 8 - bad and not list((tmp_path / "o").rglob("failed.txt"))
