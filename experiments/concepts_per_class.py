@@ -12,6 +12,7 @@ files), each seed as soon as it is made.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -29,7 +30,7 @@ from ccli.methods.ccli import (
     fewer_classes,
     sparse_scores,
 )
-from experiments.curves import Cells, Rows, accuracy, cells, curve_table, means, of_cells
+from experiments.curves import Cells, Rows, accuracy, cells, curve_table, means, of_cells, write_picture
 
 SHARES = (0.0, 0.33, 0.67, 1.0)
 CONTROLS = {  # the row: source, sizes of groups of images
@@ -129,9 +130,13 @@ def beside(found: Cells) -> str:
 @script
 @of_cells
 @flag("--names", action="store_true", help="beside zero-shot, with class names among the concepts")
+@flag("--picture", type=Path, metavar="PNG", help="the curves, a panel per data set and number of shots")
 @flag("--over", nargs="+", default=[], metavar="DATA", help="without --names: data sets of the mean lead (all)")
 def main(args) -> None:
     found = cells(args, lambda task, seed: rows_of(task, args.names, args.most, seed))
     printed = curve_table(found, "concepts") + "\n\n" + (beside(found) if args.names else leads(found, args.over))
     print(printed)
     write_table(args.to, printed)
+    if not args.names:  # zero-shot is far above
+        found = {cell: [{k: v for k, v in rows.items() if len(v) > 1} for rows in of] for cell, of in found.items()}
+    write_picture(args.picture, found)

@@ -14,6 +14,8 @@ import torch
 from benchmarks.console import flag, table
 from ccli.errors import CcliError
 from ccli.features.task import FewShotTask, Split
+from ccli.files.atomic import moved_into_place
+from ccli.results.drawing import style
 from ccli.sweeps import run
 
 Rows = dict[str, list[float]]  # what is compared -> accuracy in percent with 1, 2, ... concepts per class
@@ -123,3 +125,32 @@ def curve_table(found: Cells, what: str) -> str:
     most = max(len(values) for _, _, values in lines)
     cut = [[cell, name, *(f"{x:.2f}" for x in values), *["-"] * (most - len(values))] for cell, name, values in lines]
     return table(cut, ["data set, shots", what, *map(str, range(1, most + 1))])
+
+
+def write_picture(path: Path | None, found: Cells) -> None:
+    """Draw a panel per cell, where there is a path: accuracy against the number of concepts; rows of one as lines."""
+    if not path:
+        return
+    from matplotlib.figure import Figure
+
+    with style():
+        columns = min(4, len(found))
+        lines = -(-len(found) // columns)
+        figure = Figure((2.6 * columns, 2.3 * lines), layout="constrained")
+        panels = figure.subplots(lines, columns, squeeze=False).ravel()
+        for panel, (cell, seeds) in zip(panels, found.items()):
+            for name, values in means(seeds).items():
+                if len(values) == 1:
+                    panel.axhline(values[0], label=name, color="black", linestyle=(0, (1, len(name) % 5)))
+                else:
+                    panel.plot(range(1, len(values) + 1), values, label=name, marker=".")
+            panel.set_xticks(range(1, max(map(len, seeds[0].values())) + 1))
+            panel.set_title(cell)
+        for panel in panels[len(found) :]:
+            panel.set_axis_off()
+        handles, names = panels[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 6))
+        figure.supxlabel("concepts per class")
+        figure.supylabel("test accuracy, %")
+        with moved_into_place(path) as scratch:
+            figure.savefig(scratch, format="png", dpi=90)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from helpers import bundle_file
+from PIL import Image
 
 from experiments import concepts_per_class as experiment
 
@@ -52,13 +53,15 @@ def test_beside_zero_shot_it_is_compared_with_the_dense_form(tmp_path, monkeypat
     bundle, file = bundle_file(tmp_path), tmp_path / "kept.jsonl"
     found = printed(
         monkeypatch, capsys, bundle, "--shots", 4, "--seeds", 1, "--most", 2, "--names", "--root", tmp_path,
-        "--kept", file, "--to", tmp_path / "table.md",
+        "--kept", file, "--to", tmp_path / "table.md", "--picture", tmp_path / "curves.png",
     )  # fmt: skip
     rows = {name: values[0] for name, values in kept(file)[0]["rows"].items()}
     ours = rows["sparse, all chosen"]
     differences = [f"{ours - rows['dense']:+.2f}", f"{ours - rows['zero-shot']:+.2f}"]
     assert found[("tiny, 4",)] == [f"{ours:.2f}", *differences] and found[("mean of 1",)][1:] == differences
     assert "to dense" in (tmp_path / "table.md").read_text()
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert len(picture.convert("RGB").resize((80, 80)).getcolors(6400)) > 50
 
 
 def test_without_results_it_says_so(tmp_path, monkeypatch, capsys):
