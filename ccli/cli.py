@@ -109,8 +109,8 @@ def _escape(error: UnicodeError) -> tuple[bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
-    byte = {chr(0xDC00 + k): bytes([k]) for k in range(0x80, 0x100)}  # as os.fsdecode reads them
-    return b"".join(byte.get(one) or one.encode("ascii", "backslashreplace") for one in text), error.end
+    how = ("surrogateescape" if "\udc80" <= one <= "\udcff" else "backslashreplace" for one in text)
+    return b"".join(one.encode("ascii", errors) for one, errors in zip(text, how)), error.end
 
 
 def _not_installed(error: ModuleNotFoundError) -> str:

@@ -21,7 +21,7 @@ from ccli.features.image_folder import (
     parts_of,
     place_of,
     same_pictures,
-)  # fmt: skip
+)
 
 NAMED = 3  # of many, so many are named
 
@@ -56,7 +56,7 @@ class Folder(FewShotDataset):
         self.test_only = cfg.DATASET.TEST_SHARE == 1
         _check_parts(folder, parts, listed, self.test_only)
         self._say_left_out(listed, others_of(folder, parts))
-        classes = [composed(name) for name in listed[parts.get("train", next(iter(parts.values())))].images]
+        classes = [composed(name) for name in listed[next(iter(parts.values()))].images]
         names, self.templates = read_classes(folder, classes)
         warn_of_numbers(names, self.short_name, f"give names in {shown(folder / CLASSES)}")
         if "" not in parts:
@@ -119,7 +119,7 @@ def _check_parts(folder: Path, parts: dict[str, str], listed: dict[str, Listing]
             f"{shown(folder)} has no train folder: add train/CLASS with images to learn from, or test a finished run "
             "on it (--eval-only)"
         )
-    first = parts.get("train", next(iter(parts.values())))
+    first = next(iter(parts.values()))  # train, where there is one
     classes = [composed(name) for name in listed[first].images]
     if not classes:
         raise CcliError(f"no class folders in {shown(folder / first)}: put the images of each class into a folder")

@@ -59,12 +59,9 @@ def missing_images(runs: Sequence[Run]) -> tuple[list[Missing], dict[Path, str]]
 
 def _refused(runs: Sequence[Run]) -> dict[Path, str]:
     """Output folder -> why its run cannot be made: the data set has test images alone, or an option cannot be used."""
-    found: dict[tuple, str] = {}
-    for run in runs:
-        key = run.dataset, run.trainer, run.cfg, run.shots
-        if key not in found:
-            found[key] = _why_refused(run)
-    return {run.folder: why for run in runs if (why := found[run.dataset, run.trainer, run.cfg, run.shots])}
+    one_of_each = {(run.dataset, run.trainer, run.cfg): run for run in runs}  # seeds and shots make no difference
+    found = {key: _why_refused(run) for key, run in one_of_each.items()}
+    return {run.folder: why for run in runs if (why := found[run.dataset, run.trainer, run.cfg])}
 
 
 def _why_refused(run: Run) -> str:

@@ -210,7 +210,7 @@ class CCLIClassifier(ClassifierMixin, BaseEstimator):
         names, width = class_names(self.classes_), rows.shape[1]
         texts = torch.zeros(len(names), width)  # no zero-shot part
         if self.class_texts is not None:
-            texts = class_texts(self.class_texts, self.classes_, width)
+            texts = class_texts(self.class_texts, names, width)
         elif encoder:
             warn_of_numbers(names, "y", "give labels that are names, or class_texts")
             texts, _ = class_text_features(encoder, class_prompts(names, [self.template]))

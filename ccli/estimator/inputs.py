@@ -1,6 +1,7 @@
 """The estimator's arguments, checked: settings, features, paths, class texts, concepts."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -84,24 +85,22 @@ def unit_rows(X: np.ndarray) -> np.ndarray:
 def class_names(classes: np.ndarray) -> list[str]:
     """What labels [N] are called. Raises InputError where two are one name in two Unicode forms."""
     names = [composed(str(label)) for label in classes]
-    if isinstance(classes[0], str):
-        for name in names:
-            if names.count(name) > 1:
-                raise InputError(f"y has the label {name!r} in two Unicode forms; give it in one, such as NFC")
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if isinstance(classes[0], str) and twice is not None:
+        raise InputError(f"y has the label {twice!r} in two Unicode forms; give it in one, such as NFC")
     return names
 
 
-def class_texts(given, classes: np.ndarray, width: int) -> torch.Tensor:
-    """Unit rows [N, D] out of an array in the order of classes [N], or of {label: feature}."""
+def class_texts(given, names: Sequence[str], width: int) -> torch.Tensor:
+    """Unit rows [N, D] out of an array in the order of names [N], or of {label: feature}."""
     if isinstance(given, Mapping):
         known = {composed(str(label)): feature for label, feature in given.items()}
-        names = class_names(classes)
         if absent := [name for name in names if name not in known]:
             raise InputError(f"class_texts has no feature of {', '.join(absent[:5])}; it needs one for each class")
         given = [np.asarray(array(known[name])) for name in names]
         if len({x.shape for x in given}) > 1:
             raise InputError("class_texts has features of several shapes; they must be of one model")
-    return _features("class_texts", given, len(classes), "classes of y", width)
+    return _features("class_texts", given, len(names), "classes of y", width)
 
 
 def vocabulary(

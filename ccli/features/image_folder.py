@@ -50,17 +50,15 @@ def parts_of(folder: Path) -> dict[str, str]:
     """
     part_of = {name: part for part, names in PARTS.items() for name in names}
     folders = [entry.name for entry in _entries(folder)[0]]
-    found: dict[str, str] = {}
-    for name in folders:
-        part = part_of.get(name.lower())
-        if part in found:
-            both = f"{shown(folder / found[part])} and {shown(folder / name)}"
+    found = {part: [name for name in folders if part_of.get(name.lower()) == part] for part in PARTS}
+    alone = all(name.lower() in part_of and _holds_folders(folder / name) for name in folders)
+    if not found["train"] and not (folders and alone):
+        return {"": ""}
+    for part, names in found.items():
+        if len(names) > 1:
+            both = f"{shown(folder / names[0])} and {shown(folder / names[1])}"
             raise CcliError(f"{both} are both for {part}; put their class folders into one of them")
-        if part:
-            found[part] = name
-    if "train" in found or (found and len(found) == len(folders) and all(_holds_folders(folder / n) for n in folders)):
-        return {part: found[part] for part in PARTS if part in found}
-    return {"": ""}
+    return {part: names[0] for part, names in found.items() if names}
 
 
 def others_of(folder: Path, parts: dict[str, str]) -> list[str]:

@@ -7,6 +7,9 @@ set -euo pipefail
 sources=visual,text,random,images
 case ${3:-} in
     *_dense) sources+=,features,none ;;
-    *_plain) sources+=,features ;;
+    *_plain)
+        echo "the control none is left out: class texts alone need a concept space, which $3 does not have" >&2
+        sources+=,features
+        ;;
 esac
 ARGS="TRAINER.CCLI.SOURCE $sources ${ARGS:-}" exec bash "$(dirname "$0")/main.sh" "$@"

@@ -34,6 +34,10 @@ def test_what_stands_beside_the_parts_is_named_and_two_of_one_part_are_refused(t
     assert refusal(folder).endswith("valid are both for val; put their class folders into one of them")
 
 
+def test_classes_may_be_called_as_parts_are(tmp_path):
+    assert load(fill(tmp_path / "x", val=3, dev=3, test=3)).classnames == ["dev", "test", "val"]
+
+
 @pytest.mark.parametrize("suffix", ["jfif", "JPE", "tif", "TIFF", "avif", "jp2", "ppm", "pgm", "tga", "ico"])
 def test_pictures_in_every_common_format_are_used(suffix, tmp_path):
     folder = fill(tmp_path / "x", a=2, b=2)
