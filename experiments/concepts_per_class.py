@@ -116,6 +116,15 @@ def leads(found: Cells, over: Sequence[str]) -> str:
     return table(lines, [f"mean lead in {len(rows)} cells (least) over", *map(str, range(1, len(lines[0])))])
 
 
+def from_five(found: Cells) -> str:
+    """Accuracy with five concepts per class, and its mean over five and more: the field's NEC measures."""
+    lines = [
+        [cell, name, f"{values[4]:.2f}", f"{sum(values[4:]) / len(values[4:]):.2f}"]
+        for cell, seeds in found.items() for name, values in means(seeds).items() if len(values) > 5
+    ]  # fmt: skip
+    return table(lines, ["data set, shots", "concepts", "5", "mean of 5 and more"]) if lines else ""
+
+
 def beside(found: Cells) -> str:
     """The form to use, with all that it chooses, less the dense form and zero-shot."""
     rows = {cell: {name: values[0] for name, values in means(seeds).items()} for cell, seeds in found.items()}
@@ -134,7 +143,8 @@ def beside(found: Cells) -> str:
 @flag("--over", nargs="+", default=[], metavar="DATA", help="without --names: data sets of the mean lead (all)")
 def main(args) -> None:
     found = cells(args, lambda task, seed: rows_of(task, args.names, args.most, seed))
-    printed = curve_table(found, "concepts") + "\n\n" + (beside(found) if args.names else leads(found, args.over))
+    summaries = (beside(found) if args.names else leads(found, args.over), from_five(found))
+    printed = "\n\n".join(filter(None, (curve_table(found, "concepts"), *summaries)))
     print(printed)
     write_table(args.to, printed)
     if not args.names:  # zero-shot is far above

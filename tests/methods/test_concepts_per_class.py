@@ -64,6 +64,14 @@ def test_beside_zero_shot_it_is_compared_with_the_dense_form(tmp_path, monkeypat
         assert len(picture.convert("RGB").resize((80, 80)).getcolors(6400)) > 50
 
 
+def test_the_mean_of_five_and_more(tmp_path, monkeypatch, capsys):
+    rows = {"cross-modal": [1, 2, 3, 4, 50.0, 60.0, 79.0], "zero-shot": [9.0]}
+    rows |= dict.fromkeys(("text", "images", "random", "images, all sizes"), [0.0] * 7)
+    (tmp_path / "kept.jsonl").write_text(json.dumps({"cell": "x, 4", "seed": 1, "rows": rows}))
+    found = printed(monkeypatch, capsys, "--kept", tmp_path / "kept.jsonl")
+    assert found["x, 4", "cross-modal"] == ["cross-modal", "50.00", "63.00"]  # the last table's line
+
+
 def test_without_results_it_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["concepts_per_class", "--kept", str(tmp_path / "none.jsonl")])
     assert experiment.main() == 2
